@@ -1,0 +1,1 @@
+"""Latent bundles: the files that sites and server exchange."""

@@ -1,0 +1,1 @@
+"""Cases on disk: layouts of public data sets, splits by group, synthetic phantoms."""

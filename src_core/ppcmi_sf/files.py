@@ -1,0 +1,83 @@
+"""Writing files so that nothing is ever half-written.
+
+A file is written under a temporary name beside its target, flushed to disk and
+renamed. When anything fails or is cancelled, the temporary file goes away and
+whatever stood at the target stays as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ppcmi_sf.errors import ResourceError
+
+
+@contextmanager
+def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
+    """Give a temporary path to write to; rename it to ``target`` on success.
+
+    The temporary name ends in the target's own suffixes, since libraries choose
+    a format by suffix.
+
+    Parameters
+    ----------
+    target
+        Where the file goes. Its folder is made when it is missing.
+    mode
+        File mode for the result, such as ``0o600`` for a key.
+
+    Raises
+    ------
+    ResourceError
+        No space is left, or the folder cannot be written to.
+    """
+    target = Path(target)
+    temporary = target.parent / f".{secrets.token_hex(6)}.part.{target.name}"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as handle:
+            os.fsync(handle.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
+        temporary.replace(target)
+    except OSError as error:
+        raise write_error(target, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(target: Path, data: bytes, *, mode: int | None = None) -> None:
+    """Write a whole file atomically; see :func:`atomic_path`."""
+    with atomic_path(target, mode=mode) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode or 0o666)
+        with os.fdopen(descriptor, "wb") as handle:
+            handle.write(data)
+
+
+def write_text(target: Path, text: str, *, mode: int | None = None) -> None:
+    """Write a whole UTF-8 file atomically; see :func:`atomic_path`."""
+    write_bytes(target, text.encode(), mode=mode)
+
+
+def write_error(target: Path, error: OSError) -> ResourceError:
+    """Put into plain words why a file could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ResourceError(
+            f"{target}: the disk is full, so the file was not written.",
+            hint="Free some space or choose another folder, then run the same command again.",
+        )
+    if isinstance(error, PermissionError):
+        return ResourceError(
+            f"{target}: writing there is not allowed.",
+            hint="Choose a folder that you can write to.",
+        )
+    return ResourceError(
+        f"{target}: the file could not be written ({error.strerror or 'unknown reason'}).",
+        hint="Choose another folder, then run the same command again.",
+    )

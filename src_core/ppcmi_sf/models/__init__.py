@@ -1,0 +1,1 @@
+"""Networks: autoencoders, mapping networks, and their files."""

@@ -1,0 +1,186 @@
+"""StudySpec: what the sites of one collaboration agree on.
+
+Everything that sites exchange names the study's fingerprint, so two sites whose
+settings differ find out before they mix anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ppcmi_sf.errors import InputFileError, StudyError
+from ppcmi_sf.files import write_text
+
+FORMAT_VERSION = 1
+MAX_STUDY_BYTES = 64 * 1024
+
+Modality = Literal["MR", "US", "CT", "XR", "OTHER"]
+Arrangement = Literal["escrow", "blind"]
+AutoencoderPreset = Literal["ppcmi-sf", "small"]
+MappingPreset = Literal["fused", "paper"]
+
+_PALETTE = ("#000000", "#e6550d", "#3182bd", "#31a354", "#756bb1", "#fdd835", "#00acc1", "#d81b60")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class ClassSpec(_Strict):
+    """One class of the masks: its name and its colour (``#rrggbb``)."""
+
+    name: Annotated[str, Field(min_length=1, max_length=60)]
+    color: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
+
+
+class WindowNormalization(_Strict):
+    """Fixed window, for CT: ``center ± width / 2`` in the file's units (HU) becomes [0, 1]."""
+
+    kind: Literal["window"] = "window"
+    center: float
+    width: Annotated[float, Field(gt=0)]
+
+
+class PercentileNormalization(_Strict):
+    """Percentiles of the image (the whole volume, in 3D) become 0 and 1; for MR and US."""
+
+    kind: Literal["percentile"] = "percentile"
+    low: Annotated[float, Field(ge=0, lt=100)] = 0.5
+    high: Annotated[float, Field(gt=0, le=100)] = 99.5
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PercentileNormalization:
+        if self.low >= self.high:
+            raise ValueError("low must be below high")
+        return self
+
+
+Normalization = Annotated[
+    WindowNormalization | PercentileNormalization, Field(discriminator="kind")
+]
+
+
+class StudySpec(_Strict):
+    """The agreement of one collaboration.
+
+    Attributes
+    ----------
+    classes
+        Class 0 is the background; class *k* has value *k* in every mask.
+    image_size
+        Rows and columns of the network grid, each a multiple of 32.
+    channels
+        Image channels after reading: 1 (grey, RGB files become luminance) or
+        the number that every file has.
+    arrangement
+        ``escrow``: the server holds a transform share of each site and sees
+        latents. ``blind``: it holds nothing secret and sees protected latents.
+    use_skips
+        ``False`` exchanges the bottleneck alone, the Privacy-SF form.
+    """
+
+    format: Literal[1] = FORMAT_VERSION
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    modality: Modality
+    classes: Annotated[tuple[ClassSpec, ...], Field(min_length=2, max_length=32, strict=False)]
+    image_size: Annotated[tuple[int, int], Field(strict=False)] = (256, 256)
+    channels: Annotated[int, Field(ge=1, le=8)] = 1
+    normalization: Normalization = PercentileNormalization()
+    arrangement: Arrangement = "escrow"
+    autoencoder: AutoencoderPreset = "ppcmi-sf"
+    mapping: MappingPreset = "fused"
+    use_skips: bool = True
+
+    @model_validator(mode="after")
+    def _sizes_and_names(self) -> StudySpec:
+        for side in self.image_size:
+            if side % 32 or not 32 <= side <= 2048:
+                raise ValueError("image_size: each side must be a multiple of 32, 32 to 2048")
+        names = [item.name for item in self.classes]
+        if len(set(names)) != len(names):
+            raise ValueError("classes: each name may be used once")
+        return self
+
+    @property
+    def class_count(self) -> int:
+        """Number of classes K, the background included."""
+        return len(self.classes)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the canonical JSON of every field."""
+        canonical = json.dumps(
+            self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"), ensure_ascii=True
+        )
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def require(self, fingerprint: str, what: str) -> None:
+        """Refuse something that names another study.
+
+        Raises
+        ------
+        StudyError
+            ``fingerprint`` is not this study's.
+        """
+        if fingerprint != self.fingerprint:
+            raise StudyError(
+                f"{what} belongs to another study ({fingerprint[:12]}…) than "
+                f"'{self.name}' ({self.fingerprint[:12]}…).",
+                hint="All sites need the very same study file; compare it with 'ppcmi inspect'.",
+            )
+
+    def to_yaml(self) -> str:
+        """Write the study as YAML, fields in the order of this class."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def save(self, path: Path) -> None:
+        """Write the study file (atomically)."""
+        write_text(path, self.to_yaml())
+
+    @classmethod
+    def load(cls, path: Path) -> StudySpec:
+        """Read a study file.
+
+        Raises
+        ------
+        InputFileError
+            The file is missing, too large, not YAML, or not a valid study.
+        """
+        path = Path(path)
+        try:
+            if path.stat().st_size > MAX_STUDY_BYTES:
+                raise InputFileError(path, "too large for a study file.", hint="Is it the right one?")
+            fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputFileError(
+                path, "the study file cannot be read.", hint="Make one with 'ppcmi study new'."
+            ) from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise InputFileError(
+                path, "not a YAML text.", hint="Ask your partners for the study file again."
+            ) from error
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise InputFileError(
+                path,
+                f"not a valid study: {where}: {first['msg']}.",
+                hint="Correct that field, or make a new file with 'ppcmi study new'.",
+            ) from error
+
+
+def make_classes(names: list[str]) -> tuple[ClassSpec, ...]:
+    """Background and the named classes, each with a colour of its own."""
+    every = ["background", *names]
+    return tuple(
+        ClassSpec(name=name, color=_PALETTE[index % len(_PALETTE)])
+        for index, name in enumerate(every)
+    )

@@ -1,0 +1,1 @@
+"""Trainings as generators of progress: resumable, cancellable, seeded."""
