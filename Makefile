@@ -1,0 +1,89 @@
+# `make demo` and `make test` do all the set-up on a fresh machine; see `make help`.
+#
+# TORCH_INDEX is an extra package index for the small CPU wheels of torch. Empty it to take
+# torch from pip's own sources, which on Linux is the CUDA build: make test TORCH_INDEX=
+# When the index cannot be reached it is left out, with a notice.
+
+PYTHON ?= python3
+TORCH_VERSION ?= 2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+PYTEST_ARGS ?=
+DEMO_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := .stamps
+TORCH_STAMP := $(STAMPS)/torch-$(TORCH_VERSION)
+
+# An image layer needs OpenGL, hence a real (virtual) display and not Qt's `offscreen`.
+# An empty NAPARI_CONFIG keeps tests away from the user's own napari settings.
+TEST_ENV := env -u QT_QPA_PLATFORM LIBGL_ALWAYS_SOFTWARE=1 NAPARI_CONFIG= QT_API=pyqt6
+ifeq ($(shell uname -s),Linux)
+XVFB := xvfb-run -a -s "-screen 0 1920x1200x24"
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help install demo test lint format sample-data build clean distclean
+
+help: ## List what make can do
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort \
+		| awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo
+	@echo "Variables: PYTHON=$(PYTHON) TORCH_VERSION=$(TORCH_VERSION)"
+	@echo "           TORCH_INDEX=$(TORCH_INDEX) (TORCH_INDEX= for the CUDA build)"
+	@echo "           PYTEST_ARGS=... DEMO_ARGS=..."
+
+install: $(STAMPS)/install ## Set up .venv with torch, the project and its tools
+
+demo: $(STAMPS)/install ## The whole method on synthetic images of three sites -> demo-output/
+	$(BIN)/ppcmi demo --out demo-output $(DEMO_ARGS)
+
+test: $(STAMPS)/install $(STAMPS)/display ## Every test, with a real napari under a virtual display
+	$(TEST_ENV) $(XVFB) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMPS)/install ## Style, types, direction of imports, the plugin's manifest
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/npe2 validate napari_ppcmi/napari.yaml
+
+format: $(STAMPS)/install ## Let ruff mend style and order of imports
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sample-data: $(STAMPS)/install ## Make sample_data/ anew from its seed
+	$(BIN)/ppcmi demo --sample-data sample_data
+
+build: $(STAMPS)/install ## Wheel and source distribution -> dist/
+	$(BIN)/python -m build --no-isolation
+
+clean: ## Remove outputs and caches, keep .venv
+	rm -rf demo-output build dist htmlcov .coverage .pytest_cache .mypy_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+	find src_core napari_ppcmi tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + \
+		2>/dev/null || true
+
+distclean: clean ## Remove .venv as well
+	rm -rf $(VENV) $(STAMPS)
+
+# A stamp is written only after its step went well, so a broken step is done again.
+
+$(STAMPS)/display: scripts/system_packages.sh
+	scripts/system_packages.sh display
+	@mkdir -p $(@D) && touch $@
+
+# pyvenv.cfg is written when the environment is made and never after: an environment that was
+# removed and made anew is newer than the stamps, and everything goes into it again.
+$(VENV)/pyvenv.cfg:
+	PYTHON="$(PYTHON)" scripts/system_packages.sh venv
+	"$(PYTHON)" -m venv $(VENV)
+
+$(TORCH_STAMP): $(VENV)/pyvenv.cfg
+	scripts/install_torch.sh $(BIN)/python "$(TORCH_VERSION)" "$(TORCH_INDEX)"
+	@mkdir -p $(@D) && rm -f $(STAMPS)/torch-* && touch $@
+
+$(STAMPS)/install: pyproject.toml $(TORCH_STAMP)
+	$(BIN)/python -m pip install -e ".[dev]"
+	@mkdir -p $(@D) && touch $@

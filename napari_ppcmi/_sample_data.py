@@ -1,0 +1,44 @@
+"""The samples under File > Open Sample: a synthetic image and its mask each.
+
+napari imports this module when a user opens a sample. Whatever reads files is
+imported only then, and torch not at all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_ppcmi._layers import LayerData, image_layers, labels_layer
+
+# A sample names no study, so its mask may hold as many classes as a study can have.
+_CLASS_LIMIT = 32
+
+
+def open_ultrasound() -> list[LayerData]:
+    """Open one ultrasound-like phantom of site "north" and its mask."""
+    folder = _sample_data() / "ultrasound"
+    name = "north_000.png"
+    return _pair(folder / "images" / name, folder / "masks" / name, "Ultrasound phantom")
+
+
+def open_volume() -> list[LayerData]:
+    """Open the anisotropic, flipped, oblique volume and its mask."""
+    folder = _sample_data() / "volume"
+    return _pair(folder / "image.nii.gz", folder / "mask.nii.gz", "Oblique volume")
+
+
+def _sample_data() -> Path:
+    from ppcmi_sf.data.sample import sample_data_folder
+
+    return sample_data_folder()
+
+
+def _pair(image_path: Path, mask_path: Path, name: str) -> list[LayerData]:
+    from ppcmi_sf.imaging import read_image, read_mask
+
+    image = read_image(image_path)
+    mask = read_mask(mask_path, _CLASS_LIMIT)
+    return [
+        *image_layers(image, name, image_path),
+        labels_layer(mask, image.geometry, f"{name}: mask", mask_path),
+    ]
