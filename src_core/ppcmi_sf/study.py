@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,13 +18,35 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ppcmi_sf.errors import InputFileError, StudyError
 from ppcmi_sf.files import write_text
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 MAX_STUDY_BYTES = 64 * 1024
 
 Modality = Literal["MR", "US", "CT", "XR", "OTHER"]
 Arrangement = Literal["escrow", "blind"]
 AutoencoderPreset = Literal["ppcmi-sf", "small"]
 MappingPreset = Literal["fused", "paper"]
+
+AUTOENCODER_WIDTHS: dict[AutoencoderPreset, tuple[int, int, int, int, int]] = {
+    "ppcmi-sf": (16, 32, 64, 128, 256),  # the paper's
+    "small": (12, 24, 32, 48, 64),  # for tests and the demo
+}
+"""Channels after each of the five stride-2 stages of an encoder."""
+
+
+@dataclass(frozen=True)
+class ScaleSpec:
+    """One scale of a latent pyramid: its name, channels C, rows H and columns W."""
+
+    name: str
+    channels: int
+    rows: int
+    columns: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)``."""
+        return (self.channels, self.rows, self.columns)
+
 
 _PALETTE = ("#000000", "#e6550d", "#3182bd", "#31a354", "#756bb1", "#fdd835", "#00acc1", "#d81b60")
 
@@ -111,6 +134,17 @@ class StudySpec(_Strict):
     def class_count(self) -> int:
         """Number of classes K, the background included."""
         return len(self.classes)
+
+    @property
+    def scales(self) -> tuple[ScaleSpec, ...]:
+        """The scales that sites exchange, finest first."""
+        _, _, skip3, skip4, bottleneck = AUTOENCODER_WIDTHS[self.autoencoder]
+        named = (("skip3", skip3, 8), ("skip4", skip4, 16), ("bottleneck", bottleneck, 32))
+        rows, columns = self.image_size
+        return tuple(
+            ScaleSpec(name, channels, rows // stride, columns // stride)
+            for name, channels, stride in (named if self.use_skips else named[2:])
+        )
 
     @property
     def fingerprint(self) -> str:

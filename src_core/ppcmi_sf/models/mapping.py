@@ -1,0 +1,158 @@
+"""UnifiedMappingNetwork: image latent pyramids of every site to mask latent pyramids.
+
+Two presets. ``paper`` maps each scale alone (:mod:`ppcmi_sf.models.mapping_paper`);
+``fused`` is one network over all scales (:mod:`ppcmi_sf.models.mapping_fused`),
+with two things around it for each site:
+
+- *standardisation*: a mean per channel and one spread per scale, of the site's
+  inputs and of its targets, so that sites and scales weigh alike;
+- an *adapter* pair of 1×1 convolutions, which turns the site's own latent
+  coordinates into the trunk's and back. Without it a ``blind`` server, which
+  sees every site's latents in another basis, could not share one trunk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from ppcmi_sf.errors import ModelFileError
+from ppcmi_sf.latents import LatentPyramid
+from ppcmi_sf.models.mapping_fused import FusedTrunk
+from ppcmi_sf.models.mapping_paper import PaperTrunk
+from ppcmi_sf.study import ScaleSpec, StudySpec
+
+
+class _ScaleAdapter(nn.Module):
+    """Standardisation and 1×1 convolutions of one site at one scale."""
+
+    mean_in: Tensor
+    spread_in: Tensor
+    mean_out: Tensor
+    spread_out: Tensor
+
+    def __init__(self, channels: int, *, learned: bool) -> None:
+        super().__init__()
+        for name in ("in", "out"):
+            self.register_buffer(f"mean_{name}", torch.zeros(channels))
+            self.register_buffer(f"spread_{name}", torch.ones(()))
+        self.convolve_in = _identity_convolution(channels) if learned else nn.Identity()
+        self.convolve_out = _identity_convolution(channels) if learned else nn.Identity()
+
+    def enter(self, latents: Tensor) -> Tensor:
+        standard = (latents - self.mean_in[:, None, None]) / self.spread_in
+        adapted: Tensor = self.convolve_in(standard)
+        return adapted
+
+    def leave(self, features: Tensor) -> Tensor:
+        standard: Tensor = self.convolve_out(features)
+        return standard * self.spread_out + self.mean_out[:, None, None]
+
+
+def _identity_convolution(channels: int) -> nn.Conv2d:
+    convolution = nn.Conv2d(channels, channels, 1)
+    with torch.no_grad():
+        convolution.weight.copy_(torch.eye(channels)[:, :, None, None])
+        nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    return convolution
+
+
+class UnifiedMappingNetwork(nn.Module):
+    """One mapping network for all sites.
+
+    Parameters
+    ----------
+    study
+        Decides preset and scales.
+    sites
+        Names of the sites that it is trained for.
+    adapters
+        Whether each site gets standardisation and adapters. Default: with
+        ``fused`` yes, with ``paper`` no (the paper has neither).
+    """
+
+    def __init__(
+        self, study: StudySpec, sites: Iterable[str], *, adapters: bool | None = None
+    ) -> None:
+        super().__init__()
+        self.site_names = tuple(sites)
+        self.scales = study.scales
+        learned = study.mapping == "fused" if adapters is None else adapters
+        self.has_adapters = learned
+        self.trunk = FusedTrunk(self.scales) if study.mapping == "fused" else PaperTrunk(self.scales)
+        # By number, since a site's name may hold characters that a module's name may not.
+        self.adapters = nn.ModuleList(
+            nn.ModuleDict(
+                {
+                    scale.name: _ScaleAdapter(scale.channels, learned=learned)
+                    for scale in self.scales
+                }
+            )
+            for _ in self.site_names
+        )
+
+    def adapter(self, site: str, scale: ScaleSpec) -> _ScaleAdapter:
+        """The adapter of a site at a scale.
+
+        Raises
+        ------
+        ModelFileError
+            The network was not trained with this site.
+        """
+        if site not in self.site_names:
+            raise ModelFileError(
+                f"This mapping network was not trained with site '{site}'; "
+                f"it knows {', '.join(self.site_names)}.",
+                hint="Train it again with a training bundle of that site.",
+            )
+        adapters = self.adapters[self.site_names.index(site)]
+        assert isinstance(adapters, nn.ModuleDict)
+        adapter = adapters[scale.name]
+        assert isinstance(adapter, _ScaleAdapter)
+        return adapter
+
+    @torch.no_grad()
+    def standardise(self, site: str, inputs: LatentPyramid, targets: LatentPyramid) -> None:
+        """Set a site's means (per channel) and spreads (per scale) from its training pairs."""
+        for scale in self.scales:
+            adapter = self.adapter(site, scale)
+            for name, values in (("in", inputs[scale.name]), ("out", targets[scale.name])):
+                mean = values.float().mean(dim=(0, 2, 3))
+                centred = values.float() - mean[:, None, None]
+                getattr(adapter, f"mean_{name}").copy_(mean)
+                getattr(adapter, f"spread_{name}").copy_(centred.std().clamp_min(1e-6))
+
+    def forward(self, batch: Mapping[str, LatentPyramid]) -> dict[str, LatentPyramid]:
+        """Map image latents to mask latents.
+
+        Parameters
+        ----------
+        batch
+            Site name to that site's image latents; sites share one pass.
+
+        Returns
+        -------
+        dict
+            Site name to its mask latents, same batch sizes.
+        """
+        entered = LatentPyramid.concatenate(
+            LatentPyramid(
+                {s.name: self.adapter(site, s).enter(pyramid[s.name]) for s in self.scales}
+            )
+            for site, pyramid in batch.items()
+        )
+        mapped = self.trunk(entered)
+        result, start = {}, 0
+        for site, pyramid in batch.items():
+            part = mapped.items_at(slice(start, start + pyramid.batch_size))
+            start += pyramid.batch_size
+            result[site] = LatentPyramid(
+                {s.name: self.adapter(site, s).leave(part[s.name]) for s in self.scales}
+            )
+        return result
+
+    def spreads(self, site: str) -> dict[str, Tensor]:
+        """Standard deviation of a site's targets, per scale."""
+        return {scale.name: self.adapter(site, scale).spread_out for scale in self.scales}

@@ -1,0 +1,74 @@
+"""The ``fused`` trunk: one network over all scales, information flowing both ways.
+
+A small residual U-Net whose every level takes in the latents of its scale on
+the way down and gives out the mapped latents of its scale on the way up, so the
+fine scale knows the context and the coarse scale the detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from ppcmi_sf.latents import LatentPyramid
+from ppcmi_sf.models.blocks import ConvNormRelu, ResidualBlock, upsample
+from ppcmi_sf.study import ScaleSpec
+
+
+class FusedTrunk(nn.Module):
+    """Latent pyramid to latent pyramid of the same shapes.
+
+    Parameters
+    ----------
+    scales
+        Finest first; each half the size of the one before. Each level is as
+        wide as its scale has channels, but at least ``minimum_width``.
+    coarse_blocks
+        Residual blocks at the coarsest level.
+    """
+
+    def __init__(
+        self, scales: Sequence[ScaleSpec], *, minimum_width: int = 64, coarse_blocks: int = 2
+    ) -> None:
+        super().__init__()
+        self.names = [scale.name for scale in scales]
+        widths = [max(scale.channels, minimum_width) for scale in scales]
+        self.enter = nn.ModuleList(
+            ConvNormRelu(scale.channels + (widths[level - 1] if level else 0), width)
+            for level, (scale, width) in enumerate(zip(scales, widths, strict=True))
+        )
+        blocks = [1] * (len(scales) - 1) + [coarse_blocks]
+        self.down_blocks = nn.ModuleList(
+            nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
+            for width, count in zip(widths, blocks, strict=True)
+        )
+        self.up_merge = nn.ModuleList(
+            ConvNormRelu(fine + coarse, fine, kernel=1) for fine, coarse in pairwise(widths)
+        )
+        self.up_blocks = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
+        self.leave = nn.ModuleList(
+            nn.Conv2d(width, scale.channels, 1) for scale, width in zip(scales, widths, strict=True)
+        )
+        self.halve = nn.AvgPool2d(2)
+
+    def forward(self, pyramid: LatentPyramid) -> LatentPyramid:
+        """Map a batch."""
+        levels: list[Tensor] = []
+        for name, enter, blocks in zip(self.names, self.enter, self.down_blocks, strict=True):
+            taken = pyramid[name]
+            if levels:
+                taken = torch.cat([taken, self.halve(levels[-1])], dim=1)
+            levels.append(blocks(enter(taken)))
+        for level in reversed(range(len(levels) - 1)):
+            coarse = upsample(levels[level + 1], levels[level].shape[-2:])
+            merged = self.up_merge[level](torch.cat([levels[level], coarse], dim=1))
+            levels[level] = self.up_blocks[level](merged)
+        return LatentPyramid(
+            {
+                name: leave(features)
+                for name, leave, features in zip(self.names, self.leave, levels, strict=True)
+            }
+        )
