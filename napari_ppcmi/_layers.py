@@ -8,14 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ppcmi_sf.imaging import Geometry, MedicalImage
 
 # What napari calls a layer data tuple: array, keyword arguments, kind of layer.
-LayerData: TypeAlias = tuple[NDArray[Any], dict[str, Any], str]
+LayerData: TypeAlias = "tuple[NDArray[Any], dict[str, Any], str]"
 
 METADATA_KEY = "ppcmi"
 """Where a layer keeps its file and the file's own geometry, which export needs."""
@@ -43,7 +43,7 @@ def spatial_keywords(geometry: Geometry, ndim: int) -> dict[str, Any]:
     unit = "mm" if geometry.has_physical_size else "pixel"
     placed: dict[str, Any] = {"units": (unit,) * ndim, "axis_labels": _AXIS_LABELS[ndim]}
     if ndim == 3:
-        placed["affine"] = np.asarray(geometry.affine, dtype=np.float64)
+        placed["affine"] = geometry.affine_array()
     else:
         placed["scale"] = tuple(float(step) for step in geometry.spacing[:2])
     return placed

@@ -22,6 +22,11 @@ GUI = {"napari", "napari_ppcmi", "qtpy", "magicgui", "superqt"}
 BINDINGS = {"PyQt5", "PyQt6", "PySide2", "PySide6"}
 # Reading any of these runs code that the file brings along.
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+BANNED_CALLS = (
+    {"eval", "exec", "compile", "__import__", "os.system", "os.popen"}
+    | {"torch.load", "torch.jit.load", "torch.hub.load"}
+    | {"yaml.load", "yaml.load_all", "yaml.full_load", "yaml.unsafe_load"}
+)
 HEAVY = {"torch", "monai", "SimpleITK", "nibabel", "napari", "qtpy"}
 
 
@@ -50,11 +55,7 @@ def _banned_calls(tree: ast.Module) -> Iterator[tuple[int, str]]:
         called = ast.unparse(node.func)
         keywords = {word.arg: word.value for word in node.keywords}
         shell = keywords.get("shell")
-        if called in {"eval", "exec", "__import__", "compile"}:
-            yield node.lineno, called
-        elif called in {"torch.load", "torch.jit.load", "torch.hub.load", "os.system", "os.popen"}:
-            yield node.lineno, called
-        elif called in {"yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"}:
+        if called in BANNED_CALLS:
             yield node.lineno, called
         elif called.endswith(("np.load", "numpy.load")) and "allow_pickle" in keywords:
             yield node.lineno, f"{called}(allow_pickle=...)"
