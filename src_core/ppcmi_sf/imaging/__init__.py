@@ -1,1 +1,38 @@
 """Files to oriented volumes to the network grid, and masks back to the file's own grid."""
+
+from ppcmi_sf.imaging.dicom import SeriesInfo, list_series
+from ppcmi_sf.imaging.geometry import Geometry
+from ppcmi_sf.imaging.io import (
+    MedicalImage,
+    case_name,
+    is_supported,
+    read_image,
+    read_mask,
+    write_mask,
+)
+from ppcmi_sf.imaging.slices import (
+    GridFit,
+    assemble,
+    fit_to_grid,
+    iter_grid_slices,
+    labels_from_grid,
+    mask_to_grid,
+)
+
+__all__ = [
+    "Geometry",
+    "GridFit",
+    "MedicalImage",
+    "SeriesInfo",
+    "assemble",
+    "case_name",
+    "fit_to_grid",
+    "is_supported",
+    "iter_grid_slices",
+    "labels_from_grid",
+    "list_series",
+    "mask_to_grid",
+    "read_image",
+    "read_mask",
+    "write_mask",
+]
