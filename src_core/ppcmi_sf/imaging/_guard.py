@@ -138,9 +138,9 @@ def choose_frame(path: Path, shape: Sequence[int], count: int, frame: int | None
     InputFileError
         There are several and none was chosen, or the chosen one does not exist.
     """
-    choice = "Choose one with --frame N, " + (
-        f"N from 0 to {count - 1}." if count > 1 else "N = 0."
-    )
+    choice = f"Choose one with --frame N, N from 0 to {count - 1}."
+    if count == 1:
+        choice = "Leave out --frame."
     if frame is None:
         if count == 1:
             return 0

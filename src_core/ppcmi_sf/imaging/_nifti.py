@@ -32,8 +32,9 @@ def read(
     rule: the sform if its code is over 0, else the qform.
     """
     import nibabel as nib
+    from nibabel.imageglobals import LoggingOutputSuppressor
 
-    with reading(path, "NIfTI"), nib.imageglobals.LoggingOutputSuppressor():
+    with reading(path, "NIfTI"), LoggingOutputSuppressor():
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image):
             raise InputFileError(path, "not a single-file NIfTI image.", hint="Export it again.")

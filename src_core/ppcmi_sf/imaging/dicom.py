@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ppcmi_sf.errors import InputFileError
-from ppcmi_sf.imaging._guard import check_size, choose_frame, native_quiet, reading
+from ppcmi_sf.imaging._guard import check_readable, check_size, choose_frame, native_quiet, reading
 from ppcmi_sf.imaging.geometry import (
     LPS_TO_RAS,
     Geometry,
@@ -154,6 +154,7 @@ def _scan(folder: Path) -> dict[str, list[_Slice]]:
         named = item.suffix.lower() in (".dcm", ".dicom", ".ima")
         if item.name.startswith(".") or not (named or is_dicom_file(item)) or _not_image(item):
             continue
+        check_readable(item)
         header = _header(item)
         series.setdefault(header.uid, []).append(header)
     if not series:

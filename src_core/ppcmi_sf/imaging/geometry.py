@@ -140,7 +140,7 @@ def is_usable(affine: NDArray[np.float64]) -> bool:
 
 
 def swap_first_axes(affine: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The affine of a 2D array whose axes were swapped, (x, y) to (rows, columns) or back."""
+    """Give the affine of a 2D array with swapped axes: (x, y) to (rows, columns), or back."""
     return affine[:, [1, 0, 2, 3]]
 
 

@@ -49,10 +49,13 @@ class MedicalImage:
         rescale slope and intercept; every value is finite.
     geometry
         Where the voxels lie, and how a mask of this image is written.
+    path
+        Where it was read from, for messages.
     """
 
     data: NDArray[np.float32]
     geometry: Geometry
+    path: Path | None = None
 
 
 def is_supported(path: Path) -> bool:
@@ -116,7 +119,7 @@ def read_image(
     path = Path(path)
     data, geometry = _load(path, frame, series_uid, channel_axis, as_labels=False)
     check_finite(path, data)
-    return MedicalImage(data, geometry)
+    return MedicalImage(data, geometry, path)
 
 
 def read_mask(
@@ -297,7 +300,7 @@ def _fit_to_image(
 
 
 def _fit_flat(path: Path, values: NDArray[np.float32], image: Geometry) -> NDArray[np.float32]:
-    """A volume of one slice as the mask of a 2D image: (i, j, 1) becomes (rows, columns)."""
+    """Take a volume of one slice as a 2D image: (i, j, 1) becomes (rows, columns)."""
     flat = values[:, :, 0].T
     if flat.shape != image.shape:
         raise _other_size(path, flat.shape, image.shape)

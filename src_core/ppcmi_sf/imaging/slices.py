@@ -21,7 +21,7 @@ and back to within half a voxel.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,7 @@ _ROWS_TOWARDS = np.array([0.5, 1.0, -1.0])
 _MAX_SAMPLE = 2**24
 _TIE = 1e-4
 
+Value = TypeVar("Value", bound=np.generic)
 Pair = Annotated[tuple[int, int], Field(strict=False)]
 Box = Annotated[tuple[int, int, int, int], Field(strict=False)]
 
@@ -266,8 +267,8 @@ def assemble(
     return result
 
 
-def _plane(array: NDArray[np.generic], fit: GridFit, index: int) -> NDArray[np.generic]:
-    """A view of one slice, (rows, columns[, channels]), displayed as the module says."""
+def _plane(array: NDArray[Value], fit: GridFit, index: int) -> NDArray[Value]:
+    """View one slice, (rows, columns[, channels]), displayed as the module says."""
     if fit.slice_axis is None:
         plane = array
     else:
@@ -304,7 +305,7 @@ def _check_channels(image: MedicalImage, study: StudySpec) -> None:
     count = image.data.shape[-1]
     if count != study.channels and not (study.channels == 1 and count == 3):
         raise InputFileError(
-            "image",
+            image.path or "image",
             f"it has {count} channels, but the study '{study.name}' has {study.channels}.",
             hint="Convert the image, or take one that suits the study.",
         )
@@ -326,7 +327,7 @@ def _sampled_channels(data: NDArray[np.float32], study: StudySpec) -> Iterator[N
 
 
 def _value_range(values: NDArray[np.float32], study: StudySpec) -> tuple[float, float]:
-    """What becomes 0 and 1."""
+    """Find the two values that become 0 and 1."""
     rule = study.normalization
     if isinstance(rule, WindowNormalization):
         return rule.center - rule.width / 2, rule.center + rule.width / 2
