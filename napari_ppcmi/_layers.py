@@ -5,6 +5,7 @@ A layer and everything laid over it get one and the same transform, made here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -70,7 +71,13 @@ def image_layers(image: MedicalImage, name: str, path: Path) -> list[LayerData]:
     return layers
 
 
-def labels_layer(mask: NDArray[np.uint8], geometry: Geometry, name: str, path: Path) -> LayerData:
+def labels_layer(
+    mask: NDArray[np.uint8],
+    geometry: Geometry,
+    name: str,
+    path: Path,
+    class_names: Sequence[str],
+) -> LayerData:
     """Make the layer of a mask that lies over an image.
 
     Parameters
@@ -83,10 +90,13 @@ def labels_layer(mask: NDArray[np.uint8], geometry: Geometry, name: str, path: P
         Name of the layer.
     path
         The mask's file, kept in the layer's metadata.
+    class_names
+        Names of the classes, background first; shown where the pointer is.
     """
     keywords = _keywords(geometry, mask.ndim, path)
     keywords["name"] = name
     keywords["opacity"] = 0.5
+    keywords["features"] = {"index": list(range(len(class_names))), "class": list(class_names)}
     return mask, keywords, "labels"
 
 

@@ -10,9 +10,6 @@ from pathlib import Path
 
 from napari_ppcmi._layers import LayerData, image_layers, labels_layer
 
-# A sample names no study, so its mask may hold as many classes as a study can have.
-_CLASS_LIMIT = 32
-
 
 def open_ultrasound() -> list[LayerData]:
     """Open one ultrasound-like phantom of site "north" and its mask."""
@@ -34,11 +31,12 @@ def _sample_data() -> Path:
 
 
 def _pair(image_path: Path, mask_path: Path, name: str) -> list[LayerData]:
+    from ppcmi_sf.data.phantom import CLASS_NAMES
     from ppcmi_sf.imaging import read_image, read_mask
 
     image = read_image(image_path)
-    mask = read_mask(mask_path, _CLASS_LIMIT)
+    mask = read_mask(mask_path, len(CLASS_NAMES))
     return [
         *image_layers(image, name, image_path),
-        labels_layer(mask, image.geometry, f"{name}: mask", mask_path),
+        labels_layer(mask, image.geometry, f"{name}: mask", mask_path, CLASS_NAMES),
     ]

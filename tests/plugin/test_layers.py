@@ -63,11 +63,13 @@ def test_a_mask_takes_the_place_of_its_image(tmp_path: Path) -> None:
 
     image = read_image(path)
     (data,) = image_layers(image, "case", path)
-    over = labels_layer(np.ones((4, 5, 6), np.uint8), image.geometry, "mask", path)
+    names = ("background", "organ")
+    over = labels_layer(np.ones((4, 5, 6), np.uint8), image.geometry, "mask", path, names)
     below, above = Layer.create(*data), Layer.create(*over)
 
     assert above.metadata[METADATA_KEY]["geometry"] == image.geometry
     assert above.units == below.units
+    assert list(above.features["class"]) == ["background", "organ"]
     for index in [(0, 0, 0), (3, 4, 5), (1, 2, 3)]:
         np.testing.assert_array_equal(above.data_to_world(index), below.data_to_world(index))
         np.testing.assert_allclose(
