@@ -47,7 +47,7 @@ lint: $(STAMPS)/install ## Style, types, direction of imports, the plugin's mani
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/npe2 validate napari_ppcmi/napari.yaml
+	$(BIN)/npe2 validate --imports napari_ppcmi/napari.yaml
 
 format: $(STAMPS)/install ## Let ruff mend style and order of imports
 	$(BIN)/ruff check --fix .
