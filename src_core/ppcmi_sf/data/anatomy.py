@@ -130,7 +130,7 @@ def draw_anatomy(rng: np.random.Generator, aspect: float, sector: Sector | None)
 
 def _propose(rng: np.random.Generator, aspect: float, unit: float) -> Anatomy:
     """Draw a head anywhere, and a cavity inside or beside it."""
-    a = uniform(rng, 0.21, 0.31) * unit
+    a = uniform(rng, 0.23, 0.32) * unit
     cosine, sine = rotation(uniform(rng, -0.45, 0.45))
     head = Ellipse(
         y=uniform(rng, 0.36, 0.68),

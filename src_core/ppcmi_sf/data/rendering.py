@@ -90,10 +90,10 @@ def label(grid: Grid, anatomy: Anatomy) -> npt.NDArray[np.uint8]:
 def _add_head(echo: Floats, grid: Grid, head: Ellipse, texture: Floats) -> Floats:
     """Fill the head with darker tissue; its rim is brightest where the beam meets it squarely."""
     rho = head.radius(grid.y, grid.x)
-    echo = exact.blend(0.13 + 0.17 * texture, echo, (rho - 0.94) / 0.1)
+    echo = exact.blend(0.1 + 0.14 * texture, echo, (rho - 0.94) / 0.1)
     squarely = np.abs(grid.y - head.y) / (np.abs(grid.y - head.y) + np.abs(grid.x - head.x) + 1e-3)
     edge = (rho - 0.985) / 0.04
-    rim: Floats = echo + (0.1 + 0.85 * squarely * squarely) / (1 + edge * edge * edge * edge)
+    rim: Floats = echo + (0.3 + 0.8 * squarely * squarely) / (1 + edge * edge * edge * edge)
     return rim
 
 

@@ -48,10 +48,10 @@ DEMO_SITES: tuple[SiteStyle, SiteStyle, SiteStyle] = (
     SiteStyle("south", gain=1.9, speckle=0.35, contrast=0.8, attenuation=0.3, grain=2.0),
     SiteStyle(
         "west",
-        gain=0.75,
-        speckle=0.8,
-        contrast=1.25,
-        attenuation=0.9,
+        gain=0.8,
+        speckle=0.75,
+        contrast=1.2,
+        attenuation=0.7,
         sector=Sector(0.45, 0.78, 0.5, 1.43),
     ),
 )
