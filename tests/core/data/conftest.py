@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ class Writer:
             image.SetSpacing(spacing[:2])
             tags = {
                 "0008|0060": "CT",
-                "0020|000e": f"1.2.826.0.1.3680043.2.1125.1.{abs(hash(folder.name)) % 10**8}",
+                "0020|000e": f"1.2.826.0.1.3680043.2.1125.1.{zlib.crc32(folder.name.encode())}",
                 "0020|000d": "1.2.826.0.1.3680043.2.1125.1.1",
                 "0020|0032": f"-10\\-20\\{index * spacing[2]}",
                 "0020|0037": "1\\0\\0\\0\\1\\0",

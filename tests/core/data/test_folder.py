@@ -1,7 +1,5 @@
 """The plain layout, and what every layout refuses."""
 
-import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -182,15 +180,3 @@ def test_real_folders(repository, name):
     cases = find_cases(folder, need_masks=True)
     assert len(cases) > 100
     assert len({case.group for case in cases}) < len(cases)
-
-
-def test_msd_skips_metadata_files(tmp_path, write):
-    for part, name in (("imagesTr", "la_003"), ("labelsTr", "la_003"), ("imagesTs", "la_001")):
-        write.nifti(tmp_path / part / f"{name}.nii.gz")
-        shutil.copy(tmp_path / part / f"{name}.nii.gz", tmp_path / part / f"._{name}.nii.gz")
-    (tmp_path / "dataset.json").write_text(json.dumps({"name": "LeftAtrium", "numTraining": 1}))
-    cases = find_cases(tmp_path)
-    assert names(cases) == ["la_001", "la_003"]
-    assert cases[0].mask is None and cases[1].mask == tmp_path / "labelsTr" / "la_003.nii.gz"
-    assert names(find_cases(tmp_path, need_masks=True)) == ["la_003"]
-    assert names(find_cases(tmp_path, layout="msd")) == ["la_001", "la_003"]

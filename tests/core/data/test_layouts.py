@@ -1,5 +1,8 @@
 """Public data sets, on small files of exactly their layout."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -80,10 +83,12 @@ def test_fumpe_masks_lie_on_the_slices_they_were_drawn_on(tmp_path, write, numbe
     assert np.array_equal(labels == 1, image.data[..., 0] == 1000)
 
 
-def test_fumpe_without_instance_numbers_goes_by_file_name(tmp_path, write):
+@pytest.mark.parametrize("numbers", [None, [""] * 5])
+def test_fumpe_without_instance_numbers_goes_by_file_name(tmp_path, write, numbers):
     volume, mask = scan(np.random.default_rng(2))
     names = [f"D{index:04d}.dcm" for index in (4, 3, 2, 1, 0)]
-    write.dicom_series(tmp_path / "CT_scans" / "PAT002", volume, numbers=[""] * 5, names=names)
+    write.dicom_series(tmp_path / "CT_scans" / "PAT002", volume, numbers=numbers, names=names)
+    (tmp_path / "CT_scans" / "PAT002" / "notes.txt").write_text("no slice")
     (tmp_path / "GroundTruth").mkdir()
     savemat(
         tmp_path / "GroundTruth" / "PAT002.mat",
@@ -132,3 +137,22 @@ def test_fumpe_folder_that_is_not_one_volume(tmp_path, write):
     (folder / "D0002.dcm").write_bytes(b"damaged")
     with pytest.raises(InputFileError, match=r"D0002\.dcm"):
         load_case_mask(Case("scan", folder, path), 2, geometry)
+
+
+def test_msd_skips_metadata_files(tmp_path, write):
+    for part, name in (("imagesTr", "la_003"), ("labelsTr", "la_003"), ("imagesTs", "la_001")):
+        write.nifti(tmp_path / part / f"{name}.nii.gz")
+        shutil.copy(tmp_path / part / f"{name}.nii.gz", tmp_path / part / f"._{name}.nii.gz")
+    (tmp_path / "dataset.json").write_text(json.dumps({"name": "LeftAtrium", "numTraining": 1}))
+    cases = find_cases(tmp_path)
+    assert [case.name for case in cases] == ["la_001", "la_003"]
+    assert cases[0].mask is None and cases[1].mask == tmp_path / "labelsTr" / "la_003.nii.gz"
+    assert [case.name for case in find_cases(tmp_path, need_masks=True)] == ["la_003"]
+    assert [case.name for case in find_cases(tmp_path, layout="msd")] == ["la_001", "la_003"]
+
+
+def test_msd_with_one_name_in_both_parts(tmp_path, write):
+    for part in ("imagesTr", "imagesTs"):
+        write.nifti(tmp_path / part / "la_003.nii.gz")
+    with pytest.raises(InputFileError, match=r"imagesTs.*imagesTr"):
+        find_cases(tmp_path)
