@@ -31,7 +31,7 @@ SPACING_TOLERANCE = 0.01
 SPACING_TOLERANCE_MM = 0.01
 """The same in mm; the larger of the two counts."""
 
-_SERIES_UID, _DESCRIPTION, _PHOTOMETRIC = "0020|000e", "0008|103e", "0028|0004"
+_SERIES_UID, _DESCRIPTION = "0020|000e", "0008|103e"
 _PIXEL_SPACINGS = ("0028|0030", "0018|1164")
 _POSITION = "0020|0032"
 # Storage classes without an image in a grid: reports, presentation states, raw data,
@@ -67,7 +67,6 @@ class _Slice:
     direction: NDArray[np.float64]
     has_spacing: bool
     has_position: bool
-    inverted: bool
 
 
 def list_series(folder: Path) -> list[SeriesInfo]:
@@ -98,16 +97,14 @@ def read_file(path: Path, *, frame: int | None) -> tuple[NDArray[np.float32], Ge
     """Read one DICOM file as a 2D image (rows, columns, channels).
 
     Of a file with several frames (a cine loop) one must be chosen. Rescale
-    slope and intercept are applied; MONOCHROME1 is turned so that larger values
-    are brighter.
+    slope and intercept are applied; GDCM turns MONOCHROME1 (``2**bits - 1 - value``),
+    so larger values are brighter.
     """
     header = _header(path)
     check_size(path, (*header.size, header.components))
     frames = header.size[2] if len(header.size) > 2 else 1
     chosen = choose_frame(path, header.size, frames, frame, "axis 2")
     image = _pixels(header)[chosen]
-    if header.inverted:
-        image = image.max() + image.min() - image
     affine = _affine(header, header.direction[:, 2] * header.spacing[2])
     return image, _geometry(header, image.shape[:2], swap_first_axes(affine))
 
@@ -138,8 +135,6 @@ def read_series(folder: Path, *, uid: str | None) -> tuple[NDArray[np.float32], 
         data = np.empty((len(slices), rows, columns, first.components), np.float32)
         for index, item in enumerate(slices):
             data[index] = _pixels(item)[0]
-    if first.inverted:
-        data = data.max() + data.min() - data
     volume = data.transpose(2, 1, 0, 3)
     return volume, _geometry(first, volume.shape[:3], _affine(first, step))
 
@@ -204,7 +199,6 @@ def _header(path: Path) -> _Slice:
             direction=direction,
             has_spacing=any(key in keys for key in _PIXEL_SPACINGS),
             has_position=_POSITION in keys,
-            inverted=text(_PHOTOMETRIC) == "MONOCHROME1",
         )
 
 

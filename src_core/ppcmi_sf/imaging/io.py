@@ -218,8 +218,7 @@ def write_mask(labels: NDArray[np.uint8], geometry: Geometry, folder: Path, name
             f"{name}: the mask has values outside 0 to 255.", hint="Use class indices."
         )
     plain = np.ascontiguousarray(labels, dtype=np.uint8)
-    suffix = _MASK_SUFFIX.get(geometry.family) or (".nii.gz" if geometry.compressed else ".nii")
-    target = Path(folder) / f"{name}{suffix}"
+    target = mask_path(geometry, folder, name)
     with atomic_path(target) as temporary:
         if geometry.family == "raster":
             _raster.write(plain, temporary)
@@ -228,6 +227,12 @@ def write_mask(labels: NDArray[np.uint8], geometry: Geometry, folder: Path, name
         else:
             _nifti.write(plain, geometry, temporary)
     return target
+
+
+def mask_path(geometry: Geometry, folder: Path, name: str) -> Path:
+    """Where :func:`write_mask` puts the mask of a case."""
+    suffix = _MASK_SUFFIX.get(geometry.family) or (".nii.gz" if geometry.compressed else ".nii")
+    return Path(folder) / f"{name}{suffix}"
 
 
 def _suffix(name: str) -> str:

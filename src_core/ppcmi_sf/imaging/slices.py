@@ -21,6 +21,7 @@ and back to within half a voxel.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -175,19 +176,15 @@ def mask_to_grid(labels: NDArray[np.uint8], fit: GridFit, class_count: int) -> N
     """
     _require_shape(labels.shape, fit)
     top, left, height, width = fit.box
-    rows, columns = fit.source_shape
-    enlarging = height >= rows and width >= columns
-    method = Image.Resampling.BILINEAR if enlarging else Image.Resampling.BOX
     result = np.zeros((fit.slice_count, *fit.grid_shape), np.uint8)
     for index in range(fit.slice_count):
         plane = _plane(labels, fit, index)
         if not plane.any():
             continue
-        best = _resize((plane == 0).astype(np.float32), (height, width), method) - _TIE
+        best = _area_share(plane == 0, (height, width)) - _TIE
         winner = result[index, top : top + height, left : left + width]
         for number in range(1, class_count):
-            share = _resize((plane == number).astype(np.float32), (height, width), method)
-            _keep_larger(winner, best, share, number)
+            _keep_larger(winner, best, _area_share(plane == number, (height, width)), number)
     return result
 
 
@@ -337,16 +334,37 @@ def _value_range(values: NDArray[np.float32], study: StudySpec) -> tuple[float, 
     return low, high
 
 
-def _resize(
-    plane: NDArray[np.float32],
-    shape: tuple[int, int],
-    method: Image.Resampling = Image.Resampling.BILINEAR,
-) -> NDArray[np.float32]:
+def _resize(plane: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Resample with pixel centres at half-integers, antialiased when shrinking."""
     if plane.shape == shape:
         return np.asarray(plane, np.float32)
     picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-    return np.asarray(picture.resize((shape[1], shape[0]), method))
+    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+
+
+def _area_share(region: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Find which share of each new pixel a region covers; bilinear along axes that grow.
+
+    Pillow's box filter counts a source pixel fully or not at all, which makes
+    small structures up to 10 % too large.
+    """
+    plane = region.astype(np.float32)
+    if shape[0] < plane.shape[0]:
+        plane = _overlaps(plane.shape[0], shape[0]) @ plane
+    if shape[1] < plane.shape[1]:
+        plane = plane @ _overlaps(plane.shape[1], shape[1]).T
+    return _resize(plane, shape)
+
+
+@lru_cache(maxsize=16)
+def _overlaps(source: int, target: int) -> NDArray[np.float32]:
+    """Weights (target, source): the part of each new pixel that lies on each source pixel."""
+    edges = np.arange(target + 1) * (source / target)
+    pixels = np.arange(source)
+    ends = np.minimum(edges[1:, np.newaxis], pixels + 1)
+    starts = np.maximum(edges[:-1, np.newaxis], pixels)
+    overlap = np.maximum(ends - starts, 0) * (target / source)
+    return np.asarray(overlap, np.float32)
 
 
 def _keep_larger(
