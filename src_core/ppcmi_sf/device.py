@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from typing import TypeVar
 
 import psutil
 import torch
 from torch import Tensor, nn
 
 from ppcmi_sf.errors import ResourceError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 DEVICE_NAMES = ("auto", "cpu", "cuda", "mps")
 
@@ -49,6 +52,12 @@ def describe_device(device: torch.device) -> str:
     return f"Using the CPU ({processor}, {torch.get_num_threads()} of {os.cpu_count()} cores)."
 
 
+def place(module: Network, device: torch.device) -> Network:
+    """Move a network to a device, channels last (a third faster for convolutions on a CPU)."""
+    module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module
+
+
 def available_bytes(device: torch.device) -> int:
     """Memory that is free on the device (for MPS and CPU: of the machine)."""
     if device.type == "cuda":
@@ -56,7 +65,7 @@ def available_bytes(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def activation_bytes(model: nn.Module, *inputs: Tensor) -> int:
+def activation_bytes(model: nn.Module, *inputs: object) -> int:
     """Bytes of all layers' outputs in one forward pass, counted on meta tensors.
 
     Nothing is computed and nothing of that size is allocated.

@@ -189,7 +189,9 @@ class StudySpec(_Strict):
         path = Path(path)
         try:
             if path.stat().st_size > MAX_STUDY_BYTES:
-                raise InputFileError(path, "too large for a study file.", hint="Is it the right one?")
+                raise InputFileError(
+                    path, "too large for a study file.", hint="Is it the right one?"
+                )
             fields = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise InputFileError(

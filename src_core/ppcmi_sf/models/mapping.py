@@ -81,7 +81,9 @@ class UnifiedMappingNetwork(nn.Module):
         self.scales = study.scales
         learned = study.mapping == "fused" if adapters is None else adapters
         self.has_adapters = learned
-        self.trunk = FusedTrunk(self.scales) if study.mapping == "fused" else PaperTrunk(self.scales)
+        self.trunk = (
+            FusedTrunk(self.scales) if study.mapping == "fused" else PaperTrunk(self.scales)
+        )
         # By number, since a site's name may hold characters that a module's name may not.
         self.adapters = nn.ModuleList(
             nn.ModuleDict(
@@ -152,7 +154,3 @@ class UnifiedMappingNetwork(nn.Module):
                 {s.name: self.adapter(site, s).leave(part[s.name]) for s in self.scales}
             )
         return result
-
-    def spreads(self, site: str) -> dict[str, Tensor]:
-        """Standard deviation of a site's targets, per scale."""
-        return {scale.name: self.adapter(site, scale).spread_out for scale in self.scales}

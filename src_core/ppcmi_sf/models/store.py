@@ -20,6 +20,8 @@ from ppcmi_sf.keys import SITE_NAME_PATTERN
 HEADER_KEY = "ppcmi"
 MAX_SITES = 256
 
+ModelKind = Literal["image-autoencoder", "mask-autoencoder", "mapping-network"]
+
 
 class SiteLink(BaseModel):
     """What a mapping network knows of a site: name, key epoch, and its encoders' id."""
@@ -34,17 +36,24 @@ class SiteLink(BaseModel):
 class ModelHeader(BaseModel):
     """What a file of weights says of itself.
 
-    ``sites`` is the one site of an autoencoder, or all sites of a mapping
-    network in the order of its adapters.
+    Attributes
+    ----------
+    site
+        Whose autoencoder it is.
+    sites, adapters
+        The sites of a mapping network in the order of its adapters, and whether
+        these are learned.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     format: Literal["ppcmi-model"] = "ppcmi-model"
     version: Literal[1] = 1
-    kind: Literal["image-autoencoder", "mask-autoencoder", "mapping-network"]
+    kind: ModelKind
     study: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    site: Annotated[str, Field(pattern=SITE_NAME_PATTERN)] | None = None
     sites: Annotated[tuple[SiteLink, ...], Field(max_length=MAX_SITES, strict=False)] = ()
+    adapters: bool | None = None
 
 
 def save_model(path: Path, module: nn.Module, header: ModelHeader) -> None:

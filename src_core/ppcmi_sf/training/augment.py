@@ -60,7 +60,9 @@ class Augmenter:
         seed: tuple[int, ...],
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
         """Augment one image ``(C, H, W)`` in [0, 1] and its mask ``(H, W)``."""
-        self._transform.set_random_state(seed=int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        self._transform.set_random_state(
+            seed=int(np.random.SeedSequence(seed).generate_state(1)[0])
+        )
         result = self._transform({"image": image, "mask": mask[None].astype(np.float32)})
         return (
             np.clip(np.asarray(result["image"], dtype=np.float32), 0.0, 1.0),

@@ -55,8 +55,13 @@ class FitOptions:
 class Task(Protocol[Batch]):
     """What is trained: a model, its batches and its loss."""
 
-    name: str
-    model: nn.Module
+    @property
+    def name(self) -> str:
+        """What progress messages call it."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The network whose parameters are trained."""
 
     def steps(self) -> int:
         """Training batches per epoch."""
@@ -197,7 +202,12 @@ def fit(
             state.finish_epoch(train_loss, validation_loss)
             if checkpoint is not None:
                 save_checkpoint(
-                    checkpoint, task.model, state.optimizer, state.best, vars(state.report), signature
+                    checkpoint,
+                    task.model,
+                    state.optimizer,
+                    state.best,
+                    vars(state.report),
+                    signature,
                 )
     except torch.OutOfMemoryError as error:
         raise ResourceError(

@@ -1,0 +1,131 @@
+"""A site's cases on the network grid, in memory, slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ppcmi_sf.data.cases import Case, load_case_mask
+from ppcmi_sf.data.splits import split_by_group
+from ppcmi_sf.device import require_memory
+from ppcmi_sf.errors import PPCMIError, TrainingError
+from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, mask_to_grid, read_image
+from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.study import StudySpec
+
+
+@dataclass(frozen=True)
+class GridSlices:
+    """Slices of several cases.
+
+    Attributes
+    ----------
+    images
+        float16 ``(N, C, H, W)`` in [0, 1].
+    masks
+        uint8 ``(N, H, W)``, class indices.
+    cases
+        For each slice the name of its case.
+    """
+
+    images: npt.NDArray[np.float16]
+    masks: npt.NDArray[np.uint8]
+    cases: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def byte_count(self) -> int:
+        """Bytes held."""
+        return self.images.nbytes + self.masks.nbytes
+
+
+@dataclass(frozen=True)
+class SiteData:
+    """Training and validation slices of a site; no patient is in both."""
+
+    training: GridSlices
+    validation: GridSlices
+    failures: list[tuple[str, PPCMIError]] = field(default_factory=list)
+
+
+def load_site_data(
+    cases: Sequence[Case], study: StudySpec, *, validation_fraction: float, seed: int
+) -> Job[SiteData]:
+    """Read every case onto the network grid, split by group.
+
+    A case that cannot be read is left out and listed in ``failures``. With a
+    single group there is no validation part.
+
+    Raises
+    ------
+    TrainingError
+        No case could be read.
+    ResourceError
+        The slices do not fit into memory.
+    """
+    groups = {case.group for case in cases}
+    held_out: list[Case] = []
+    if validation_fraction > 0 and len(groups) > 1:
+        held_out = split_by_group(cases, [1 - validation_fraction, validation_fraction], seed)[1]
+    held_out_names = {case.name for case in held_out}
+    parts: dict[bool, _Collector] = {False: _Collector(study), True: _Collector(study)}
+    failures: list[tuple[str, PPCMIError]] = []
+    for index, case in enumerate(cases):
+        yield Progress(index, len(cases), f"Reading {case.name}")
+        try:
+            parts[case.name in held_out_names].add(case)
+        except PPCMIError as error:
+            failures.append((case.name, error))
+    data = SiteData(parts[False].finish(), parts[True].finish(), failures)
+    if len(data.training) == 0:
+        raise TrainingError(
+            "No case could be used for training.",
+            hint=str(failures[0][1]) if failures else "The data folder has no cases.",
+        )
+    return data
+
+
+class _Collector:
+    def __init__(self, study: StudySpec) -> None:
+        self.study = study
+        self.images: list[npt.NDArray[np.float16]] = []
+        self.masks: list[npt.NDArray[np.uint8]] = []
+        self.cases: list[str] = []
+
+    def add(self, case: Case) -> None:
+        image = read_image(case.image, channel_axis=case.channel_axis)
+        labels = load_case_mask(case, self.study.class_count, image.geometry)
+        fit = fit_to_grid(image.geometry, self.study)
+        rows, columns = self.study.image_size
+        needed = fit.slice_count * rows * columns * (2 * self.study.channels + 1)
+        require_memory(needed, torch.device("cpu"), f"Loading {case.name}")
+        slices = [item.astype(np.float16) for item in iter_grid_slices(image, self.study, fit)]
+        masks = mask_to_grid(labels, fit, self.study.class_count)
+        self.images.extend(slices)
+        self.masks.extend(masks)
+        self.cases.extend([case.name] * len(slices))
+
+    def finish(self) -> GridSlices:
+        rows, columns = self.study.image_size
+        shape = (len(self.images), self.study.channels, rows, columns)
+        images = np.stack(self.images) if self.images else np.empty(shape, np.float16)
+        masks = np.stack(self.masks) if self.masks else np.empty((0, rows, columns), np.uint8)
+        return GridSlices(images, masks, tuple(self.cases))
+
+
+def batches(order: npt.NDArray[np.intp], count: int) -> Iterator[npt.NDArray[np.intp]]:
+    """Cut an order into ``count`` batches whose sizes differ by one at most."""
+    yield from np.array_split(order, count)
+
+
+def batch_count(items: int, batch_size: int) -> int:
+    """Batches per epoch; never a batch of one item where there are more (batch norm needs two)."""
+    if items == 0:
+        return 0
+    return max(1, min(-(-items // batch_size), items // 2))

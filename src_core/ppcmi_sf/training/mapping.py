@@ -1,0 +1,189 @@
+"""Training of the unified mapping network on the pairs of all sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
+from ppcmi_sf.errors import TrainingError
+from ppcmi_sf.latents import LatentPyramid
+from ppcmi_sf.models.mapping import UnifiedMappingNetwork
+from ppcmi_sf.progress import Job
+from ppcmi_sf.study import StudySpec
+from ppcmi_sf.training.dataset import batch_count
+from ppcmi_sf.training.loop import FitOptions, FitReport, fit
+from ppcmi_sf.training.losses import MappingLoss, mapping_loss
+
+MAPPING_FIT = FitOptions(epochs=60, batch_size=24, learning_rate=1e-3, patience=20)
+
+
+@dataclass(frozen=True)
+class SitePairs:
+    """Training pairs of one site, as the server sees them (recovered, or protected if blind).
+
+    Attributes
+    ----------
+    inputs, targets
+        Image and mask latents, N items each, float16 or float32.
+    validation
+        bool ``(N,)``: items that the site set apart (split by patient).
+    """
+
+    inputs: LatentPyramid
+    targets: LatentPyramid
+    validation: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class MappingOptions:
+    """How the server trains.
+
+    Parameters
+    ----------
+    loss
+        ``normalised`` divides each scale's MSE by its targets' variance;
+        ``mse`` is the paper's.
+    adapters
+        See :class:`~ppcmi_sf.models.mapping.UnifiedMappingNetwork`.
+    """
+
+    fit: FitOptions = field(default_factory=lambda: MAPPING_FIT)
+    loss: MappingLoss = "normalised"
+    adapters: bool | None = None
+
+
+Pair = tuple[dict[str, LatentPyramid], dict[str, LatentPyramid]]
+
+
+class MappingTask:
+    """The mapping network's batches and loss (see :class:`ppcmi_sf.training.loop.Task`).
+
+    Every batch holds items of every site, in proportion to their numbers.
+    """
+
+    name = "Mapping network"
+
+    def __init__(
+        self,
+        study: StudySpec,
+        pairs: Mapping[str, SitePairs],
+        options: MappingOptions,
+        device: torch.device,
+    ) -> None:
+        self.pairs, self.options, self.device = pairs, options, device
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.fit.seed)
+            model = UnifiedMappingNetwork(study, pairs, adapters=options.adapters)
+        self._training = {name: np.flatnonzero(~p.validation) for name, p in pairs.items()}
+        self._spreads: dict[str, dict[str, Tensor]] = {}
+        for name, site in pairs.items():
+            chosen = torch.from_numpy(self._training[name])
+            targets = site.targets.items_at(chosen)
+            if model.has_adapters:
+                model.standardise(name, site.inputs.items_at(chosen), targets)
+            self._spreads[name] = {
+                scale: value.float().std().clamp_min(1e-6).to(device)
+                for scale, value in targets.items()
+            }
+        self.model = place(model, device)
+
+    def steps(self) -> int:
+        """Batches per epoch."""
+        total = sum(len(indices) for indices in self._training.values())
+        return batch_count(total, self.options.fit.batch_size)
+
+    def train_batches(self, epoch: int) -> Iterator[Pair]:
+        """Shuffled batches, a function of seed and epoch."""
+        rng = np.random.default_rng((self.options.fit.seed, epoch))
+        cuts = {
+            name: np.array_split(rng.permutation(indices), self.steps())
+            for name, indices in self._training.items()
+        }
+        for step in range(self.steps()):
+            yield self._load({name: parts[step] for name, parts in cuts.items()})
+
+    def validation_batches(self) -> Iterator[Pair]:
+        """The validation items of all sites."""
+        size = self.options.fit.batch_size
+        for name, site in self.pairs.items():
+            indices = np.flatnonzero(site.validation)
+            for start in range(0, len(indices), size):
+                yield self._load({name: indices[start : start + size]})
+
+    def loss(self, batch: Pair) -> Tensor:
+        """Loss of a batch, each site weighing as many items as it has in it."""
+        inputs, targets = batch
+        mapped = self.model(inputs)
+        count = sum(pyramid.batch_size for pyramid in inputs.values())
+        terms = []
+        for name, target in targets.items():
+            spreads = self._spreads[name] if self.options.loss == "normalised" else None
+            weight = target.batch_size / count
+            terms.append(weight * mapping_loss(mapped[name], target, spreads))
+        return sum(terms[1:], terms[0])
+
+    def _load(self, chosen: Mapping[str, npt.NDArray[np.intp]]) -> Pair:
+        inputs, targets = {}, {}
+        for name, indices in chosen.items():
+            if len(indices):
+                index = torch.from_numpy(np.sort(indices))
+                inputs[name] = self._take(self.pairs[name].inputs, index)
+                targets[name] = self._take(self.pairs[name].targets, index)
+        return inputs, targets
+
+    def _take(self, pyramid: LatentPyramid, index: Tensor) -> LatentPyramid:
+        return pyramid.map(
+            lambda value: value[index].to(
+                self.device, torch.float32, memory_format=torch.channels_last
+            )
+        )
+
+
+def train_mapping(
+    study: StudySpec,
+    pairs: Mapping[str, SitePairs],
+    options: MappingOptions,
+    *,
+    device: torch.device,
+    checkpoint: Path | None = None,
+    signature: str = "",
+) -> Job[tuple[UnifiedMappingNetwork, FitReport]]:
+    """Train the mapping network on every site's pairs.
+
+    Raises
+    ------
+    TrainingError
+        No pairs, or the loss is not finite.
+    ResourceError
+        Memory will not do.
+    """
+    if not pairs or all(site.validation.all() for site in pairs.values()):
+        raise TrainingError(
+            "There are no training pairs.", hint="Give training bundles of at least one site."
+        )
+    parameters, activations = _sizes(study, list(pairs), options)
+    require_memory(
+        training_bytes(parameters, activations, 0), device, "Training the mapping network"
+    )
+    task = MappingTask(study, pairs, options, device)
+    report = yield from fit(task, options.fit, checkpoint=checkpoint, signature=signature)
+    return task.model, report
+
+
+def _sizes(study: StudySpec, sites: list[str], options: MappingOptions) -> tuple[int, int]:
+    """Parameters, and bytes of a batch's activations (a convolution's and its norm's outputs)."""
+    with torch.device("meta"):
+        model = UnifiedMappingNetwork(study, sites, adapters=options.adapters)
+        size = options.fit.batch_size
+        one_site = {
+            sites[0]: LatentPyramid({s.name: torch.empty(size, *s.shape) for s in study.scales})
+        }
+        activations = activation_bytes(model, one_site)
+    return sum(value.numel() for value in model.parameters()), activations

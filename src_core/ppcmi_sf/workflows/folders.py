@@ -1,0 +1,191 @@
+"""What lies where in a site's and in a server's folder.
+
+========================================  =========================================
+site folder                               server folder
+========================================  =========================================
+``study.yaml``                            ``study.yaml``
+``image_autoencoder.safetensors``         ``mapping_network.safetensors``
+``mask_autoencoder.safetensors``          ``shares/<site>.json`` (``escrow`` only)
+``training.json``: how it was trained     ``training.json``
+``registry.sqlite``: the site's ledger
+========================================  =========================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ppcmi_sf.device import place
+from ppcmi_sf.errors import InputFileError, KeyFileError, ModelFileError
+from ppcmi_sf.files import write_text
+from ppcmi_sf.keys import ClientKey, TransformShare
+from ppcmi_sf.models.autoencoder import Autoencoder
+from ppcmi_sf.models.mapping import UnifiedMappingNetwork
+from ppcmi_sf.models.store import ModelHeader, load_model, read_header, weights_id
+from ppcmi_sf.registry import Registry
+from ppcmi_sf.roles import MappingServer, Site
+from ppcmi_sf.study import StudySpec
+
+STUDY_FILE = "study.yaml"
+TRAINING_FILE = "training.json"
+
+
+class TrainingRecord(BaseModel):
+    """How a site's autoencoders were trained; ``protect`` keeps the same patients apart."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    site: str
+    seed: Annotated[int, Field(ge=0)]
+    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
+    image_loss: float
+    mask_loss: float
+
+
+@dataclass(frozen=True)
+class SiteFolder:
+    """A site's folder."""
+
+    root: Path
+
+    @property
+    def study_file(self) -> Path:
+        """The study that the site takes part in."""
+        return self.root / STUDY_FILE
+
+    @property
+    def registry(self) -> Registry:
+        """The site's ledger."""
+        return Registry(self.root / "registry.sqlite")
+
+    def model_file(self, role: str) -> Path:
+        """Weights of the image or the mask autoencoder."""
+        return self.root / f"{role}_autoencoder.safetensors"
+
+    def checkpoint(self, role: str) -> Path:
+        """State of a training that goes on."""
+        return self.root / f".{role}_autoencoder.checkpoint.safetensors"
+
+    def study(self) -> StudySpec:
+        """Read the study.
+
+        Raises
+        ------
+        InputFileError
+            The folder is not a trained site's.
+        """
+        if not self.study_file.is_file():
+            raise InputFileError(
+                self.root, "not a site folder.", hint="Make one with 'ppcmi site train'."
+            )
+        return StudySpec.load(self.study_file)
+
+    def record(self) -> TrainingRecord:
+        """Read how the site was trained."""
+        path = self.root / TRAINING_FILE
+        try:
+            return TrainingRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError) as error:
+            raise InputFileError(
+                path,
+                "the record of the training is missing or damaged.",
+                hint="Finish 'ppcmi site train' first.",
+            ) from error
+
+    def save_record(self, record: TrainingRecord) -> None:
+        """Write how the site was trained."""
+        write_text(self.root / TRAINING_FILE, record.model_dump_json(indent=2) + "\n")
+
+    def load(self, key: ClientKey, device: torch.device) -> tuple[Site, str]:
+        """Load the site with its key; also the id of its encoders.
+
+        Raises
+        ------
+        KeyFileError
+            The key is another site's.
+        ModelFileError, StudyError
+            Weights are missing, damaged or of another study.
+        """
+        study = self.study()
+        study.require(key.study, f"The client key of site '{key.site}'")
+        record = self.record()
+        if key.site != record.site:
+            raise KeyFileError(
+                f"The key is of site '{key.site}', the folder {self.root} of '{record.site}'.",
+                hint="Give the key and the folder of the same site.",
+            )
+        models = {}
+        for role in ("image", "mask"):
+            path = self.model_file(role)
+            header = read_header(path)
+            study.require(header.study, str(path))
+            if header.kind != f"{role}-autoencoder" or header.site != record.site:
+                raise ModelFileError(
+                    f"{path}: not the {role} autoencoder of site '{record.site}'.",
+                    hint="Put the right file back, or train again.",
+                )
+            models[role] = Autoencoder(study, role)
+            load_model(path, models[role])
+        encoders = weights_id(models["image"].encoder, models["mask"].encoder)
+        image, mask = (place(models[role], device) for role in ("image", "mask"))
+        return Site(study, image, mask, key), encoders
+
+
+@dataclass(frozen=True)
+class ServerFolder:
+    """A mapping server's folder."""
+
+    root: Path
+
+    @property
+    def study_file(self) -> Path:
+        """The study that the server serves."""
+        return self.root / STUDY_FILE
+
+    @property
+    def model_file(self) -> Path:
+        """Weights of the mapping network."""
+        return self.root / "mapping_network.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """State of a training that goes on."""
+        return self.root / ".mapping_network.checkpoint.safetensors"
+
+    def share_file(self, site: str) -> Path:
+        """Where a site's transform share is kept."""
+        return self.root / "shares" / f"{site}.json"
+
+    def load(self, device: torch.device) -> tuple[MappingServer, ModelHeader]:
+        """Load the server; also the header that names its sites.
+
+        Raises
+        ------
+        InputFileError, ModelFileError, KeyFileError
+            Something is missing, damaged or of another study.
+        """
+        if not self.study_file.is_file():
+            raise InputFileError(
+                self.root, "not a server folder.", hint="Make one with 'ppcmi server train'."
+            )
+        study = StudySpec.load(self.study_file)
+        header = read_header(self.model_file)
+        study.require(header.study, str(self.model_file))
+        if header.kind != "mapping-network":
+            raise ModelFileError(
+                f"{self.model_file}: not a mapping network.", hint="Put the right file back."
+            )
+        network = UnifiedMappingNetwork(
+            study, [link.name for link in header.sites], adapters=header.adapters
+        )
+        load_model(self.model_file, network)
+        shares = {}
+        if study.arrangement == "escrow":
+            for link in header.sites:
+                shares[link.name] = TransformShare.load(self.share_file(link.name))
+        return MappingServer(study, shares, place(network, device)), header

@@ -1,0 +1,225 @@
+"""``ppcmi site protect``: cases to latent bundles that may leave the site.
+
+Query bundles: one per case. Training bundles: all pairs of the site with
+augmented copies, in bundles of a bounded size. File names say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ppcmi_sf.bundle import (
+    BundleHeader,
+    BundleKind,
+    LatentBundle,
+    Precision,
+    new_bundle_id,
+    new_item_id,
+)
+from ppcmi_sf.data import Case
+from ppcmi_sf.errors import PPCMIError, ResourceError
+from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image
+from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.latents import LatentPyramid
+from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.registry import SentCase, source_stamp
+from ppcmi_sf.training.autoencoders import augmenter_for
+from ppcmi_sf.training.dataset import GridSlices, load_site_data
+from ppcmi_sf.workflows.folders import SiteFolder
+
+Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
+
+BATCH = 8
+MAX_TRAINING_ITEMS = 512  # about 240 MB in float16 at the paper's size
+
+
+@dataclass
+class ProtectReport:
+    """Bundles written, cases that were done before, cases that failed."""
+
+    written: list[Path] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    failures: list[tuple[str, PPCMIError]] = field(default_factory=list)
+    items: int = 0
+    bytes: int = 0
+
+    def add(self, path: Path, items: int) -> None:
+        """Count a bundle that was written."""
+        self.written.append(path)
+        self.items += items
+        self.bytes += path.stat().st_size
+
+
+def protect_queries(
+    folder: Path,
+    key: ClientKey,
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    device: torch.device,
+    precision: Precision = "float16",
+    slice_axis: int | None = None,
+    frame: int | None = None,
+    series_uid: str | None = None,
+) -> Job[ProtectReport]:
+    """Write one query bundle per case. A case whose bundle is there already is skipped.
+
+    Raises
+    ------
+    PPCMIError
+        The site cannot be loaded, or the disk is full. What concerns one case
+        alone is listed in the report.
+    """
+    site_folder = SiteFolder(Path(folder))
+    site, encoders = site_folder.load(key, device)
+    registry, report = site_folder.registry, ProtectReport()
+    for index, case in enumerate(cases):
+        yield Progress(index, len(cases), f"Protecting {case.name}")
+        try:
+            source, stamp = str(case.image.resolve()), _stamp(case.image)
+            known = registry.find_query(source, stamp, key.key_id, encoders)
+            if known is not None and known.is_file() and known.parent == out.resolve():
+                report.skipped.append(case.name)
+                continue
+            image = read_image(
+                case.image, frame=frame, series_uid=series_uid, channel_axis=case.channel_axis
+            )
+            fit = fit_to_grid(image.geometry, site.study, slice_axis=slice_axis)
+            pyramids = []
+            for batch in _in_batches(iter_grid_slices(image, site.study, fit)):
+                pyramids.append(_kept(site.protect_images(batch), precision))
+                yield Progress(index, len(cases), f"Protecting {case.name}")
+            latents = LatentPyramid.concatenate(pyramids)
+            header = _header("query", key, encoders, latents.batch_size)
+            bundle = LatentBundle(header, {"image": latents})
+            path = Path(out) / bundle.file_name
+            sent = SentCase(case.name, source, stamp, image.geometry, fit)
+            registry.record_sent(header, path, key.key_id, sent)
+            try:
+                bundle.save(path, precision=precision)
+            except PPCMIError:
+                registry.forget(header.bundle_id)
+                raise
+            report.add(path, latents.batch_size)
+        except ResourceError:
+            raise  # a full disk would stop every other case too
+        except PPCMIError as error:
+            report.failures.append((case.name, error))
+    return report
+
+
+def protect_training_pairs(
+    folder: Path,
+    key: ClientKey,
+    cases: Sequence[Case],
+    out: Path,
+    *,
+    device: torch.device,
+    copies: int = 8,
+    precision: Precision = "float16",
+) -> Job[ProtectReport]:
+    """Write the site's training pairs: each slice as it is and ``copies - 1`` augmented ones.
+
+    The patients that were set apart in the site's own training are marked as
+    validation items and not augmented.
+
+    Raises
+    ------
+    PPCMIError
+        The site cannot be loaded, no case can be read, or the disk is full.
+    """
+    site_folder = SiteFolder(Path(folder))
+    site, encoders = site_folder.load(key, device)
+    record, registry = site_folder.record(), site_folder.registry
+    data = yield from load_site_data(
+        cases, site.study, validation_fraction=record.validation_fraction, seed=record.seed
+    )
+    report = ProtectReport(failures=list(data.failures))
+    augment = augmenter_for(site.study) if copies > 1 else None
+    plan = [
+        (part, index, copy)
+        for part, copies_of_part in ((data.training, copies), (data.validation, 1))
+        for copy in range(copies_of_part)
+        for index in range(len(part))
+    ]
+
+    def load(part: GridSlices, index: int, copy: int) -> Pair:
+        image, mask = part.images[index].astype(np.float32), part.masks[index]
+        if copy and augment is not None:
+            return augment(image, mask, (record.seed, copy, index))
+        return image, mask
+
+    try:
+        for start in range(0, len(plan), MAX_TRAINING_ITEMS):
+            chunk = plan[start : start + MAX_TRAINING_ITEMS]
+            images, masks = [], []
+            for at in range(0, len(chunk), BATCH):
+                yield Progress(start + at, len(plan), "Protecting training pairs")
+                pairs = [load(*entry) for entry in chunk[at : at + BATCH]]
+                batch = torch.from_numpy(np.stack([pair[0] for pair in pairs]))
+                labels = torch.from_numpy(np.stack([pair[1] for pair in pairs]))
+                images.append(_kept(site.protect_images(batch), precision))
+                masks.append(_kept(site.protect_masks(labels), precision))
+            validation = tuple(i for i, e in enumerate(chunk) if e[0] is data.validation)
+            header = _header("training", key, encoders, len(chunk), validation)
+            bundle = LatentBundle(
+                header,
+                {
+                    "image": LatentPyramid.concatenate(images),
+                    "mask": LatentPyramid.concatenate(masks),
+                },
+            )
+            path = Path(out) / bundle.file_name
+            bundle.save(path, precision=precision)
+            report.add(path, len(chunk))
+            registry.record_sent(header, path, key.key_id)
+    except BaseException:
+        # Half of a site's pairs would be taken for all of them.
+        for path in report.written:
+            path.unlink(missing_ok=True)
+        raise
+    return report
+
+
+def _header(
+    kind: BundleKind, key: ClientKey, encoders: str, items: int, validation: tuple[int, ...] = ()
+) -> BundleHeader:
+    return BundleHeader(
+        kind=kind,
+        bundle_id=new_bundle_id(),
+        study=key.study,
+        site=key.site,
+        epoch=key.epoch,
+        encoders=encoders,
+        items=tuple(new_item_id() for _ in range(items)),
+        validation=validation,
+    )
+
+
+def _kept(pyramid: LatentPyramid, precision: Precision) -> LatentPyramid:
+    dtype = torch.float16 if precision == "float16" else torch.float32
+    return pyramid.map(lambda value: value.cpu().to(dtype))
+
+
+def _in_batches(slices: Iterator[npt.NDArray[np.float32]]) -> Iterator[torch.Tensor]:
+    held: list[npt.NDArray[np.float32]] = []
+    for item in slices:
+        held.append(item)
+        if len(held) == BATCH:
+            yield torch.from_numpy(np.stack(held))
+            held = []
+    if held:
+        yield torch.from_numpy(np.stack(held))
+
+
+def _stamp(source: Path) -> str:
+    try:
+        return source_stamp([source])
+    except OSError:
+        return ""  # reading the case will tell what is wrong with it

@@ -1,0 +1,133 @@
+"""``ppcmi site train``: train a site's two autoencoders and write them to its folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from ppcmi_sf.data import Case
+from ppcmi_sf.errors import ModelFileError, PPCMIError
+from ppcmi_sf.models.autoencoder import Autoencoder
+from ppcmi_sf.models.store import ModelHeader, ModelKind, save_model
+from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.study import StudySpec
+from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
+from ppcmi_sf.training.dataset import SiteData, load_site_data
+from ppcmi_sf.training.loop import FitReport
+from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord
+
+KINDS: dict[str, ModelKind] = {"image": "image-autoencoder", "mask": "mask-autoencoder"}
+
+
+@dataclass(frozen=True)
+class SiteTrainingReport:
+    """What came of a training: slices used, losses, cases left out."""
+
+    training_slices: int
+    validation_slices: int
+    image: FitReport
+    mask: FitReport
+    failures: list[tuple[str, PPCMIError]]
+
+
+def train_site(
+    folder: Path,
+    study: StudySpec,
+    name: str,
+    cases: Sequence[Case],
+    options: AutoencoderOptions,
+    *,
+    validation_fraction: float = 0.15,
+    device: torch.device,
+    retrain: bool = False,
+) -> Job[SiteTrainingReport]:
+    """Train both autoencoders. A training that was stopped goes on where it was.
+
+    Parameters
+    ----------
+    folder
+        The site's folder; made when it is missing.
+    name
+        The site's name.
+    validation_fraction
+        Share of the cases set apart by group, for early stopping.
+    retrain
+        Replace autoencoders that are already there.
+
+    Raises
+    ------
+    ModelFileError
+        The site is trained already, and ``retrain`` is off.
+    TrainingError, ResourceError
+        See :func:`ppcmi_sf.training.autoencoders.train_autoencoder`.
+    """
+    site = SiteFolder(Path(folder))
+    if site.model_file("mask").is_file() and not retrain:
+        raise ModelFileError(
+            f"{site.root}: this site is trained already.",
+            hint="With --retrain it is trained anew; the mapping network must then be, too.",
+        )
+    data = yield from load_site_data(
+        cases, study, validation_fraction=validation_fraction, seed=options.fit.seed
+    )
+    signature = _signature(study, options, data)
+    models: dict[str, Autoencoder] = {}
+    reports: dict[str, FitReport] = {}
+    for step, role in enumerate(("image", "mask")):
+        training = train_autoencoder(
+            study,
+            role,
+            data,
+            options,
+            device=device,
+            checkpoint=site.checkpoint(role),
+            signature=signature,
+        )
+        models[role], reports[role] = yield from _half(training, step)
+    study.save(site.study_file)
+    for role, model in models.items():
+        header = ModelHeader(kind=KINDS[role], study=study.fingerprint, site=name)
+        save_model(site.model_file(role), model, header)
+    site.save_record(
+        TrainingRecord(
+            site=name,
+            seed=options.fit.seed,
+            validation_fraction=validation_fraction,
+            image_loss=reports["image"].best_loss,
+            mask_loss=reports["mask"].best_loss,
+        )
+    )
+    for role in models:
+        site.checkpoint(role).unlink(missing_ok=True)
+    return SiteTrainingReport(
+        len(data.training), len(data.validation), reports["image"], reports["mask"], data.failures
+    )
+
+
+def _half(
+    training: Job[tuple[Autoencoder, FitReport]], step: int
+) -> Job[tuple[Autoencoder, FitReport]]:
+    """Show one of the two trainings as half of the whole."""
+    try:
+        while True:
+            try:
+                at = next(training)
+            except StopIteration as stop:
+                result: tuple[Autoencoder, FitReport] = stop.value
+                return result
+            yield Progress(at.done + step * at.total, 2 * at.total, at.message, at.values)
+    finally:
+        training.close()
+
+
+def _signature(study: StudySpec, options: AutoencoderOptions, data: SiteData) -> str:
+    """Settings and data of a training; a checkpoint of others is not gone on from."""
+    digest = hashlib.sha256(f"{study.fingerprint}{asdict(options)}".encode())
+    for part in (data.training, data.validation):
+        digest.update(part.images.tobytes())
+        digest.update(part.masks.tobytes())
+    return digest.hexdigest()
