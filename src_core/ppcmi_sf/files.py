@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ppcmi_sf.errors import ResourceError
+
+if TYPE_CHECKING:
+    from torch import Tensor  # slow to import, and most users of this module need none
 
 
 @contextmanager
@@ -49,7 +54,8 @@ def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
     except OSError as error:
         raise write_error(target, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # there is nothing to remove where nothing could be made
+            temporary.unlink()
 
 
 def write_bytes(target: Path, data: bytes, *, mode: int | None = None) -> None:
@@ -63,6 +69,21 @@ def write_bytes(target: Path, data: bytes, *, mode: int | None = None) -> None:
 def write_text(target: Path, text: str, *, mode: int | None = None) -> None:
     """Write a whole UTF-8 file atomically; see :func:`atomic_path`."""
     write_bytes(target, text.encode(), mode=mode)
+
+
+def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file atomically; see :func:`atomic_path`."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(target) as temporary:
+        try:
+            save_file(dict(tensors), temporary, metadata=metadata)
+        except SafetensorError as error:
+            # It tells the system's reason as text alone: "... (os error 28)".
+            number = re.search(r"os error (\d+)", str(error))
+            code = int(number[1]) if number else errno.EIO
+            raise OSError(code, os.strerror(code)) from error
 
 
 def write_error(target: Path, error: OSError) -> ResourceError:

@@ -10,9 +10,9 @@ server holds one share per site.
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
+import os
 import secrets
 import stat
 import warnings
@@ -112,8 +112,10 @@ class _SiteSecret:
             )
         try:
             secret = base64.b64decode(record.secret, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one; letters beyond ASCII give a plain one
             raise _damaged(path, cls.noun) from None
+        if len(secret) != KEY_BYTES:
+            raise _damaged(path, cls.noun)
         return cls(record.site, record.study, record.epoch, secret)
 
 
@@ -137,7 +139,8 @@ def _read_secret_file(path: Path, noun: str) -> _SecretFile:
         ) from error
     except UnicodeDecodeError:
         raise _damaged(path, noun) from None
-    if stat.S_IMODE(status.st_mode) & 0o077:
+    # Windows has no such modes: it reports 0666 for every file.
+    if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
         warnings.warn(
             f"{path}: other users of this computer can read this {noun}; run 'chmod 600' on it.",
             stacklevel=3,

@@ -73,6 +73,12 @@ class Site:
         latents = self._mask_transform.recover(protected.to(self.device).to(torch.float32))
         return self.mask_autoencoder.decode(latents)
 
+    @torch.inference_mode()
+    def reconstruct_images(self, protected: LatentPyramid) -> Tensor:
+        """``D_x(T⁻¹(z'))``: what the site's own decoder makes of its image latents."""
+        latents = self._image_transform.recover(protected.to(self.device).to(torch.float32))
+        return self.image_autoencoder.decode(latents)
+
 
 class MappingServer:
     """Holds the mapping network and, in ``escrow``, a transform share of each site.

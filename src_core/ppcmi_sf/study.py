@@ -52,7 +52,7 @@ _PALETTE = ("#000000", "#e6550d", "#3182bd", "#31a354", "#756bb1", "#fdd835", "#
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class ClassSpec(_Strict):
@@ -192,15 +192,17 @@ class StudySpec(_Strict):
                 raise InputFileError(
                     path, "too large for a study file.", hint="Is it the right one?"
                 )
-            fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise InputFileError(
                 path, "the study file cannot be read.", hint="Make one with 'ppcmi study new'."
             ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise InputFileError(
-                path, "not a YAML text.", hint="Ask your partners for the study file again."
-            ) from error
+        except UnicodeDecodeError as error:
+            raise _not_yaml(path) from error
+        try:
+            fields = yaml.safe_load(text)
+        except Exception as error:  # not YAMLError alone: a bad date is a ValueError, and so on
+            raise _not_yaml(path) from error
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
@@ -208,9 +210,15 @@ class StudySpec(_Strict):
             where = ".".join(str(part) for part in first["loc"]) or "the file"
             raise InputFileError(
                 path,
-                f"not a valid study: {where}: {first['msg']}.",
+                f"not a valid study: {where}: {first['msg'].removeprefix('Value error, ')}.",
                 hint="Correct that field, or make a new file with 'ppcmi study new'.",
             ) from error
+
+
+def _not_yaml(path: Path) -> InputFileError:
+    return InputFileError(
+        path, "not a YAML text.", hint="Ask your partners for the study file again."
+    )
 
 
 def make_classes(names: list[str]) -> tuple[ClassSpec, ...]:

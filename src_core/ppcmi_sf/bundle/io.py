@@ -16,12 +16,11 @@ from typing import Literal
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ppcmi_sf.bundle.header import BundleHeader
 from ppcmi_sf.errors import BundleError, InputFileError
-from ppcmi_sf.files import atomic_path
+from ppcmi_sf.files import write_tensors
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.study import StudySpec
 
@@ -70,8 +69,7 @@ class LatentBundle:
                 f"{path}: the latents hold values that {precision} cannot.",
                 hint="Use --precision float32; if that fails too, train the autoencoders again.",
             )
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata={HEADER_KEY: self.header.model_dump_json()})
+        write_tensors(path, tensors, {HEADER_KEY: self.header.model_dump_json()})
 
 
 def read_header(path: Path) -> BundleHeader:
@@ -88,8 +86,10 @@ def read_header(path: Path) -> BundleHeader:
     _check_prefix(path)
     try:
         with safe_open(path, framework="pt") as handle:
-            text = (handle.metadata() or {}).get(HEADER_KEY, "")
-        return BundleHeader.model_validate_json(text)
+            metadata = handle.metadata() or {}
+        if set(metadata) != {HEADER_KEY}:  # nothing rides along beside the header
+            raise _damaged(path, "it is not a readable latent bundle")
+        return BundleHeader.model_validate_json(metadata[HEADER_KEY])
     except (SafetensorError, OSError, ValidationError) as error:
         raise _damaged(path, "it is not a readable latent bundle") from error
 

@@ -10,11 +10,10 @@ from typing import Annotated, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ppcmi_sf.errors import ModelFileError
-from ppcmi_sf.files import atomic_path
+from ppcmi_sf.files import write_tensors
 from ppcmi_sf.keys import SITE_NAME_PATTERN
 
 HEADER_KEY = "ppcmi"
@@ -59,8 +58,7 @@ class ModelHeader(BaseModel):
 def save_model(path: Path, module: nn.Module, header: ModelHeader) -> None:
     """Write weights and header (atomically)."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in _state(module).items()}
-    with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={HEADER_KEY: header.model_dump_json()})
+    write_tensors(path, tensors, {HEADER_KEY: header.model_dump_json()})
 
 
 def read_header(path: Path) -> ModelHeader:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ppcmi_sf.files import atomic_path
+from ppcmi_sf.files import write_tensors
 
 
 def save_checkpoint(
@@ -29,10 +29,12 @@ def save_checkpoint(
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     # A copy each: safetensors refuses tensors that share memory.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    with atomic_path(path) as temporary:
-        save_file(
-            tensors, temporary, metadata={"report": json.dumps(report), "signature": signature}
-        )
+    text = json.dumps(report)
+    write_tensors(
+        path,
+        tensors,
+        {"report": text, "signature": signature, "checksum": _checksum(tensors, text)},
+    )
 
 
 def load_checkpoint(
@@ -49,14 +51,18 @@ def load_checkpoint(
             if metadata.get("signature") != signature:
                 return None
             tensors = {name: handle.get_tensor(name) for name in handle.keys()}  # noqa: SIM118
+        if metadata["checksum"] != _checksum(tensors, metadata["report"]):
+            return None
         report: dict[str, Any] = json.loads(metadata["report"])
         parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = value
-        model.load_state_dict(parts["model"])
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError):
+        if not _shapes(parts["model"]) == _shapes(parts["best"]) == _shapes(model.state_dict()):
+            return None  # of another version; load_state_dict would take over what does fit
+    except (SafetensorError, OSError, KeyError, ValueError):
         return None
+    model.load_state_dict(parts["model"])
     moments: dict[int, dict[str, Tensor]] = {}
     for name, value in parts["optimizer"].items():
         index, field = name.split(".", 1)
@@ -64,3 +70,16 @@ def load_checkpoint(
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
     return report, parts["best"]
+
+
+def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(value.shape) for name, value in state.items()}
+
+
+def _checksum(tensors: dict[str, Tensor], report: str) -> str:
+    """CRC-32 of everything: finds damage, which would otherwise be trained on."""
+    value = zlib.crc32(report.encode())
+    for name in sorted(tensors):
+        value = zlib.crc32(name.encode(), value)
+        value = zlib.crc32(tensors[name].numpy().reshape(-1).view("u1").data, value)
+    return f"{value:08x}"

@@ -1,0 +1,42 @@
+"""The typer application: which verb is where."""
+
+from __future__ import annotations
+
+import typer
+
+from ppcmi_sf.cli import (
+    demo_command,
+    doctor_command,
+    evaluate_command,
+    inspect_command,
+    key_commands,
+    server_commands,
+    site_commands,
+    study_commands,
+)
+
+app = typer.Typer(
+    name="ppcmi",
+    help=(
+        "Train one segmentation model together without sending each other images (PPCMI-SF). "
+        "Research software, not a medical device."
+    ),
+    epilog=(
+        "Exit codes: 0 done; 1 some cases failed, or an unforeseen error; 2 wrong usage; "
+        "3 a file cannot be used; 4 study or key do not fit; 5 a bundle or model is damaged or "
+        "does not fit; 6 a training failed; 7 the machine lacks something; 130 cancelled."
+    ),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+app.add_typer(study_commands.app, name="study")
+app.add_typer(key_commands.app, name="key")
+app.add_typer(site_commands.app, name="site")
+app.add_typer(server_commands.app, name="server")
+app.command("share-transform", epilog=key_commands.SHARE_EXAMPLE)(key_commands.share_transform)
+app.command("evaluate", epilog=evaluate_command.EXAMPLE)(evaluate_command.evaluate)
+app.command("inspect", epilog=inspect_command.EXAMPLE)(inspect_command.inspect)
+app.command("demo", epilog=demo_command.EXAMPLE)(demo_command.demo)
+app.command("doctor", epilog=doctor_command.EXAMPLE)(doctor_command.doctor)

@@ -1,0 +1,211 @@
+"""``ppcmi demo``: the whole method on synthetic images, with the verbs that users use."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ppcmi_sf.cli.console import command, drive, say, show_result, show_table
+from ppcmi_sf.cli.evaluate_command import HEADINGS, summary_rows
+from ppcmi_sf.cli.options import JsonOption, SeedOption
+from ppcmi_sf.data import DEMO_SITES, write_phantom_folder, write_phantom_volume
+from ppcmi_sf.data.phantom import CLASS_NAMES
+from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.evaluation import EvaluationReport, evaluate_folders
+from ppcmi_sf.files import write_text
+
+EXAMPLE = "Example: ppcmi demo --out demo-output"
+
+SIZE = (128, 128)
+TRAINING_IMAGES = 32
+TEST_IMAGES = 10
+TEST_SEED_STEP = 1_000_000  # test images come from other seeds than training images
+SAMPLE_IMAGES = 2
+SAMPLE_SITE = "north"
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long the demo trains."""
+
+    site_epochs: int = 60
+    server_epochs: int = 30
+    copies: int = 8
+
+
+@command
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")] = Path(
+        "demo-output"
+    ),
+    sample_data: Annotated[
+        Path | None,
+        typer.Option("--sample-data", help="Make the sample data in this folder instead."),
+    ] = None,
+    images_only: Annotated[
+        bool, typer.Option("--images-only", help="Stop once the synthetic images are there.")
+    ] = False,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Fewer, for a quick look at the steps.")
+    ] = None,
+    seed: SeedOption = 0,
+    json_output: JsonOption = False,
+) -> None:
+    """Run the method on synthetic ultrasound of three sites; takes a few minutes.
+
+    Writes scores.json and figure.png next to every file that sites and server
+    would have exchanged.
+    """
+    lengths = Lengths() if epochs is None else Lengths(epochs, epochs, 2)
+    if sample_data is not None:
+        with tempfile.TemporaryDirectory(prefix="ppcmi-demo-") as folder:
+            _run_demo(Path(folder), lengths, seed)
+            _write_sample_data(Path(folder), sample_data, seed)
+        show_result(
+            {"sample_data": str(sample_data)}, [f"Wrote {sample_data}"], as_json=json_output
+        )
+        return
+    if out.exists() and any(out.iterdir()):
+        if not (out / "demo.json").is_file():
+            raise PPCMIError(
+                f"{out}: there is something else in this folder.", hint="Choose another with --out."
+            )
+        shutil.rmtree(out)
+    if images_only:
+        _write_images(out, seed)
+        show_result(
+            {"out": str(out)}, [f"Wrote the images of three sites to {out}"], as_json=json_output
+        )
+        return
+    fields, reports = _run_demo(out, lengths, seed)
+    if json_output:
+        show_result(fields, [], as_json=True)
+        return
+    for site, report in reports.items():
+        show_table(f"Site {site}", HEADINGS, summary_rows(report))
+    show_result({}, _closing_lines(out, fields), as_json=False)
+
+
+def _say_done(folder: Path, as_json: bool) -> None:
+    show_result({"folder": str(folder)}, [f"Wrote {folder}"], as_json=as_json)
+
+
+def _closing_lines(out: Path, fields: dict[str, Any]) -> list[str]:
+    return [
+        f"Mean Dice {fields['mean_dice']:.3f} over three sites, {fields['seconds']:.0f} s.",
+        f"Figure: {out / 'figure.png'}   Scores: {out / 'scores.json'}",
+        "Synthetic images; research software, not a medical device.",
+    ]
+
+
+def _write_images(out: Path, seed: int) -> None:
+    write_text(out / "demo.json", json.dumps({"seed": seed}) + "\n")
+    for style in DEMO_SITES:
+        folder = out / "data" / style.name
+        drive(write_phantom_folder(folder / "train", style, TRAINING_IMAGES, seed, SIZE))
+        test_seed = seed + TEST_SEED_STEP
+        drive(write_phantom_folder(folder / "test", style, TEST_IMAGES, test_seed, SIZE))
+
+
+def _run_demo(
+    out: Path, lengths: Lengths, seed: int
+) -> tuple[dict[str, Any], dict[str, EvaluationReport]]:
+    started = time.monotonic()
+    _write_images(out, seed)
+    for line in _lines(out, lengths, seed):
+        _call(line)
+    names = [style.name for style in DEMO_SITES]
+    reports = {
+        name: drive(
+            evaluate_folders(out / "masks" / name, out / "data" / name / "test", CLASS_NAMES)
+        )
+        for name in names
+    }
+    from ppcmi_sf.cli.demo_figure import draw_figure
+
+    draw_figure(out, names)
+    fields = {
+        "mean_dice": sum(r.summaries[-1].mean["dice"] for r in reports.values()) / len(reports),
+        "seconds": round(time.monotonic() - started, 1),
+        "sites": {name: report.to_json()["summary"] for name, report in reports.items()},
+    }
+    write_text(out / "scores.json", json.dumps(fields, indent=2) + "\n")
+    return fields, reports
+
+
+def _lines(out: Path, lengths: Lengths, seed: int) -> list[str]:
+    """The verbs of a three-site collaboration, in order."""
+    names = [style.name for style in DEMO_SITES]
+    root = shlex.quote(str(out))
+    classes = " ".join(f"--class {name}" for name in CLASS_NAMES[1:])
+    study = f"--study {root}/study.yaml"
+    server = f"--server-dir {root}/server"
+    lines = [
+        f"study new {root}/study.yaml --name Phantoms --modality US {classes} "
+        f"--size {SIZE[0]} {SIZE[1]} --autoencoder small"
+    ]
+    for name in names:
+        key = f"{root}/keys/{name}.ppcmikey"
+        site = f"--site-dir {root}/sites/{name}"
+        lines += [
+            f"key new {key} {study} --site {name}",
+            f"site train {root}/data/{name}/train {study} --name {name} {site} "
+            f"--epochs {lengths.site_epochs} --seed {seed}",
+            f"site protect {root}/data/{name}/train --pairs {site} --key {key} "
+            f"--out {root}/outbox/{name} --copies {lengths.copies}",
+            f"share-transform --key {key} --out {root}/keys/{name}.share.json",
+        ]
+    outboxes = " ".join(f"{root}/outbox/{name}" for name in names)
+    shares = " ".join(f"--share {root}/keys/{name}.share.json" for name in names)
+    lines.append(
+        f"server train {outboxes} {study} {server} {shares} "
+        f"--epochs {lengths.server_epochs} --seed {seed}"
+    )
+    for name in names:
+        mine = f"--site-dir {root}/sites/{name} --key {root}/keys/{name}.ppcmikey"
+        lines += [
+            f"site protect {root}/data/{name}/test/images {mine} --out {root}/outbox/{name}",
+            f"server map {root}/outbox/{name} {server} --out {root}/inbox/{name}",
+            f"site reveal {root}/inbox/{name} {mine} --out {root}/masks/{name}",
+        ]
+    return lines
+
+
+def _call(line: str) -> None:
+    from ppcmi_sf.cli.app import app
+
+    say("$ ppcmi " + shlex.join(line))
+    code = app(line, standalone_mode=False)
+    if code:
+        raise PPCMIError(
+            "A step of the demo failed; its message is above.", hint="See 'ppcmi doctor'."
+        )
+
+
+def _write_sample_data(demo_folder: Path, target: Path, seed: int) -> None:
+    """Pick a few images, one site and the server out of a demo's folder."""
+    for part in ("ultrasound", "volume", "site", "server"):
+        shutil.rmtree(target / part, ignore_errors=True)
+    for style in DEMO_SITES:
+        drive(
+            write_phantom_folder(
+                target / "ultrasound", style, SAMPLE_IMAGES, seed + 2 * TEST_SEED_STEP, SIZE
+            )
+        )
+    volume = target / "volume"
+    volume.mkdir(parents=True)
+    write_phantom_volume(volume / "image.nii.gz", volume / "mask.nii.gz", DEMO_SITES[0], seed)
+    site = demo_folder / "sites" / SAMPLE_SITE
+    shutil.copytree(site, target / "site", ignore=shutil.ignore_patterns("registry.sqlite"))
+    key = f"{SAMPLE_SITE}.ppcmikey"
+    shutil.copyfile(demo_folder / "keys" / key, target / "site" / key)
+    shutil.copytree(demo_folder / "server", target / "server")
+    shutil.copyfile(demo_folder / "scores.json", target / "scores.json")

@@ -1,0 +1,83 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ppcmi_sf.errors import InputFileError
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DeviceName(StrEnum):
+    """Where the networks run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class PrecisionName(StrEnum):
+    """Numbers in a bundle."""
+
+    float16 = "float16"
+    float32 = "float32"
+
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
+DeviceOption = Annotated[
+    DeviceName, typer.Option("--device", help="Where the networks run; auto takes a GPU if any.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
+StudyOption = Annotated[Path, typer.Option("--study", help="The study file.")]
+KeyOption = Annotated[Path, typer.Option("--key", help="The site's client key file.")]
+SiteDirOption = Annotated[Path, typer.Option("--site-dir", help="The site's folder.")]
+ServerDirOption = Annotated[Path, typer.Option("--server-dir", help="The server's folder.")]
+LayoutOption = Annotated[
+    str, typer.Option("--layout", help="auto, folder, psfh, nerve, fumpe or msd.")
+]
+PrecisionOption = Annotated[
+    PrecisionName,
+    typer.Option("--precision", help="float32 doubles a bundle's size for no gain we measured."),
+]
+
+
+def pick_device(name: DeviceName) -> torch.device:
+    """Choose the device and say which one it is."""
+    from ppcmi_sf.cli.console import say
+    from ppcmi_sf.device import choose_device, describe_device
+
+    device = choose_device(name.value)
+    say(describe_device(device))
+    return device
+
+
+def bundle_files(paths: Sequence[Path], kind: str) -> list[Path]:
+    """Bundle files as given, and for each folder those of a kind in it, by name.
+
+    Raises
+    ------
+    InputFileError
+        A path is missing, or a folder holds no such bundle.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(path.glob(f"{kind}*.safetensors"))
+            if not inside:
+                raise InputFileError(
+                    path,
+                    f"there is no '{kind}' bundle in this folder.",
+                    hint="Check the folder, or name the files.",
+                )
+            found.extend(inside)
+        else:
+            found.append(path)
+    return found

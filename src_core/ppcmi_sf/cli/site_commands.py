@@ -1,0 +1,259 @@
+"""``ppcmi site train``, ``ppcmi site protect`` and ``ppcmi site reveal``."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ppcmi_sf.cli.console import command, drive, fail_if_partial, failure_fields, say, show_result
+from ppcmi_sf.cli.options import (
+    DeviceName,
+    DeviceOption,
+    JsonOption,
+    KeyOption,
+    LayoutOption,
+    PrecisionName,
+    PrecisionOption,
+    SeedOption,
+    SiteDirOption,
+    StudyOption,
+    bundle_files,
+    pick_device,
+)
+from ppcmi_sf.data import find_cases_with_problems
+from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.study import StudySpec
+
+app = typer.Typer(help="What a hospital does.", no_args_is_help=True)
+
+TRAIN_EXAMPLE = (
+    "Example: ppcmi site train data/north --study lv.yaml --name north --site-dir sites/north"
+)
+PROTECT_EXAMPLE = (
+    "Examples: ppcmi site protect data/north --pairs --site-dir sites/north "
+    "--key north.ppcmikey --out outbox/north  (training pairs);  ppcmi site protect scan.nii.gz "
+    "--site-dir sites/north --key north.ppcmikey --out outbox/north  (a query)"
+)
+REVEAL_EXAMPLE = (
+    "Example: ppcmi site reveal inbox/north --site-dir sites/north --key north.ppcmikey "
+    "--out masks/north"
+)
+
+
+class MaskLossName(StrEnum):
+    """Losses of the mask autoencoder."""
+
+    dice_ce = "dice-ce"
+    bce_dice = "bce-dice"
+
+
+@app.command("train", epilog=TRAIN_EXAMPLE)
+@command
+def train(
+    data: Annotated[Path, typer.Argument(help="The site's images and masks.")],
+    study: StudyOption,
+    name: Annotated[str, typer.Option("--name", help="Name of the site.")],
+    site_dir: SiteDirOption,
+    layout: LayoutOption = "auto",
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="Folder of the masks, if it is elsewhere.")
+    ] = None,
+    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 100,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
+    learning_rate: Annotated[float, typer.Option("--learning-rate", min=1e-7)] = 2e-3,
+    patience: Annotated[
+        int, typer.Option("--patience", min=1, help="Stop after so many epochs without gain.")
+    ] = 30,
+    validation: Annotated[
+        float, typer.Option("--validation", min=0, max=0.9, help="Share of patients set apart.")
+    ] = 0.15,
+    mask_loss: Annotated[
+        MaskLossName, typer.Option("--mask-loss", help="bce-dice is the paper's.")
+    ] = MaskLossName.dice_ce,
+    latent_noise: Annotated[
+        float, typer.Option("--latent-noise", min=0, help="On mask latents; 0 is the paper's.")
+    ] = 0.5,
+    augment: Annotated[
+        bool | None,
+        typer.Option("--augment/--no-augment", help="Default: on, but off for a 'paper' study."),
+    ] = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Replace autoencoders that are there.")
+    ] = False,
+    seed: SeedOption = 0,
+    device: DeviceOption = DeviceName.auto,
+    json_output: JsonOption = False,
+) -> None:
+    """Train the site's own autoencoders. Stopped, the same command goes on where it was."""
+    from ppcmi_sf.training.autoencoders import AutoencoderOptions
+    from ppcmi_sf.training.loop import FitOptions
+    from ppcmi_sf.workflows.train_site import train_site
+
+    spec = StudySpec.load(study)
+    cases, problems = find_cases_with_problems(data, layout=layout, masks=masks, need_masks=True)
+    options = AutoencoderOptions(
+        fit=FitOptions(epochs, batch_size, learning_rate, patience, seed),
+        mask_loss=mask_loss.value,
+        augment=spec.mapping != "paper" if augment is None else augment,
+        latent_noise=latent_noise,
+    )
+    job = train_site(
+        site_dir,
+        spec,
+        name,
+        cases,
+        options,
+        validation_fraction=validation,
+        device=pick_device(device),
+        retrain=retrain,
+    )
+    report = drive(job)
+    failures = problems + report.failures
+    show_result(
+        {
+            "site_dir": str(site_dir),
+            "training_slices": report.training_slices,
+            "validation_slices": report.validation_slices,
+            "image": vars(report.image),
+            "mask": vars(report.mask),
+            "failures": failure_fields(failures),
+        },
+        [
+            f"Trained site '{name}' on {report.training_slices} slices "
+            f"({report.validation_slices} set apart): {site_dir}",
+            f"Image autoencoder: best epoch {report.image.best_epoch} of {report.image.epochs}; "
+            f"mask autoencoder: {report.mask.best_epoch} of {report.mask.epochs}",
+        ],
+        as_json=json_output,
+    )
+    fail_if_partial(failures, len(cases) - len(report.failures))
+
+
+@app.command("protect", epilog=PROTECT_EXAMPLE)
+@command
+def protect(
+    images: Annotated[Path, typer.Argument(help="An image, or a folder of images (and masks).")],
+    site_dir: SiteDirOption,
+    key: KeyOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the bundles.")],
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="Images with masks, for the server to train on.")
+    ] = False,
+    copies: Annotated[
+        int | None,
+        typer.Option(
+            "--copies", min=1, help="With --pairs: each slice so often, augmented but for once."
+        ),
+    ] = None,
+    layout: LayoutOption = "auto",
+    masks: Annotated[
+        Path | None, typer.Option("--masks", help="Folder of the masks, if it is elsewhere.")
+    ] = None,
+    slice_axis: Annotated[
+        int | None,
+        typer.Option("--slice-axis", min=0, max=2, help="Cut volumes along this axis."),
+    ] = None,
+    frame: Annotated[
+        int | None, typer.Option("--frame", min=0, help="Which frame of 4D files.")
+    ] = None,
+    series: Annotated[
+        str | None, typer.Option("--series", help="Which DICOM series of a folder, by its UID.")
+    ] = None,
+    precision: PrecisionOption = PrecisionName.float16,
+    device: DeviceOption = DeviceName.auto,
+    json_output: JsonOption = False,
+) -> None:
+    """Encode and protect images; write bundles that name neither patient nor file.
+
+    Bundles are not encrypted yet: treat them as patient data.
+    """
+    from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
+
+    client_key = ClientKey.load(key)
+    cases, problems = find_cases_with_problems(images, layout=layout, masks=masks, need_masks=pairs)
+    chosen = pick_device(device)
+    if pairs:
+        study = StudySpec.load(site_dir / "study.yaml")
+        default = 1 if study.mapping == "paper" else 8
+        job = protect_training_pairs(
+            site_dir,
+            client_key,
+            cases,
+            out,
+            device=chosen,
+            copies=copies or default,
+            precision=precision.value,
+        )
+    else:
+        job = protect_queries(
+            site_dir,
+            client_key,
+            cases,
+            out,
+            device=chosen,
+            precision=precision.value,
+            slice_axis=slice_axis,
+            frame=frame,
+            series_uid=series,
+        )
+    report = drive(job)
+    failures = problems + report.failures
+    show_result(
+        {
+            "out": str(out),
+            "bundles": [path.name for path in report.written],
+            "items": report.items,
+            "bytes": report.bytes,
+            "skipped": report.skipped,
+            "failures": failure_fields(failures),
+        },
+        [
+            f"Wrote {len(report.written)} bundles with {report.items} items "
+            f"({report.bytes / 2**20:.1f} MiB) to {out}"
+            + (f"; {len(report.skipped)} were there already" if report.skipped else "")
+        ],
+        as_json=json_output,
+    )
+    say("Bundles are not encrypted yet: treat them as patient data.")
+    fail_if_partial(failures, len(cases) - len(report.failures))
+
+
+@app.command("reveal", epilog=REVEAL_EXAMPLE)
+@command
+def reveal(
+    replies: Annotated[list[Path], typer.Argument(help="Reply bundles, or folders of them.")],
+    site_dir: SiteDirOption,
+    key: KeyOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the masks.")],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace masks that are there.")
+    ] = False,
+    device: DeviceOption = DeviceName.auto,
+    json_output: JsonOption = False,
+) -> None:
+    """Decode the server's replies to masks, each in the grid of its own image."""
+    from ppcmi_sf.workflows.reveal import reveal_replies
+
+    client_key = ClientKey.load(key)
+    files = bundle_files(replies, "reply")
+    job = reveal_replies(
+        site_dir, client_key, files, out, device=pick_device(device), overwrite=overwrite
+    )
+    report = drive(job)
+    show_result(
+        {
+            "out": str(out),
+            "masks": [path.name for path in report.written],
+            "skipped": report.skipped,
+            "failures": failure_fields(report.failures),
+        },
+        [
+            f"Wrote {len(report.written)} masks to {out}"
+            + (f"; {len(report.skipped)} were there already" if report.skipped else "")
+        ],
+        as_json=json_output,
+    )
+    fail_if_partial(report.failures, len(report.written) + len(report.skipped))

@@ -1,0 +1,98 @@
+"""``ppcmi study new``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from ppcmi_sf.cli.console import command, show_result
+from ppcmi_sf.cli.options import JsonOption
+from ppcmi_sf.errors import InputFileError, StudyError
+from ppcmi_sf.study import StudySpec, make_classes
+
+app = typer.Typer(help="What the sites of one collaboration agree on.", no_args_is_help=True)
+
+EXAMPLE = (
+    'Example: ppcmi study new lv.yaml --name "Left ventricle" --modality MR '
+    '--class "left ventricle" --arrangement escrow'
+)
+
+
+@app.command("new", epilog=EXAMPLE)
+@command
+def new(
+    file: Annotated[Path, typer.Argument(help="The study file to write (.yaml).")],
+    name: Annotated[str, typer.Option("--name", help="Name of the study.")],
+    modality: Annotated[str, typer.Option("--modality", help="MR, US, CT, XR or OTHER.")],
+    classes: Annotated[
+        list[str], typer.Option("--class", help="A structure, in order of its value: 1, 2, …")
+    ],
+    size: Annotated[
+        tuple[int, int], typer.Option("--size", help="Rows and columns, multiples of 32.")
+    ] = (256, 256),
+    channels: Annotated[int, typer.Option("--channels", help="1 for grey, 3 for colour.")] = 1,
+    window: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--window", help="Centre and width of a fixed window, for CT."),
+    ] = None,
+    percentiles: Annotated[
+        tuple[float, float], typer.Option("--percentiles", help="They become 0 and 1.")
+    ] = (0.5, 99.5),
+    arrangement: Annotated[
+        str, typer.Option("--arrangement", help="escrow or blind (the server holds no secret).")
+    ] = "escrow",
+    autoencoder: Annotated[
+        str, typer.Option("--autoencoder", help="ppcmi-sf (the paper's widths) or small.")
+    ] = "ppcmi-sf",
+    mapping: Annotated[str, typer.Option("--mapping", help="fused (ours) or paper.")] = "fused",
+    skips: Annotated[
+        bool, typer.Option("--skips/--no-skips", help="Without: the Privacy-SF form.")
+    ] = True,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    json_output: JsonOption = False,
+) -> None:
+    """Write a study file. Every site and the server need the very same one."""
+    if file.exists() and not force:
+        raise InputFileError(
+            file, "this file exists already.", hint="Choose another name, or add --force."
+        )
+    if modality == "CT" and window is None:
+        raise StudyError(
+            "A CT study needs a fixed window.", hint="Add for example --window 40 400."
+        )
+    normalization: dict[str, Any] = (
+        {"kind": "window", "center": window[0], "width": window[1]}
+        if window is not None
+        else {"kind": "percentile", "low": percentiles[0], "high": percentiles[1]}
+    )
+    try:
+        study = StudySpec.model_validate(
+            {
+                "name": name,
+                "modality": modality,
+                "classes": [item.model_dump() for item in make_classes(classes)],
+                "image_size": size,
+                "channels": channels,
+                "normalization": normalization,
+                "arrangement": arrangement,
+                "autoencoder": autoencoder,
+                "mapping": mapping,
+                "use_skips": skips,
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StudyError(
+            f"This study is not valid: {where}: {first['msg']}.",
+            hint="See 'ppcmi study new --help'.",
+        ) from None
+    study.save(file)
+    show_result(
+        {"study": str(file), "fingerprint": study.fingerprint},
+        [f"Wrote {file}", f"Fingerprint {study.fingerprint}"],
+        as_json=json_output,
+    )
