@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ppcmi_sf.bundle.header import BundleHeader
-from ppcmi_sf.errors import BundleError, ResourceError
+from ppcmi_sf.errors import BundleError, KeyFileError, ResourceError
 from ppcmi_sf.imaging import Geometry, GridFit
 
 _SCHEMA = """
@@ -113,6 +113,11 @@ class Registry:
     def record_received(self, header: BundleHeader, file: Path, key_id: str) -> None:
         """Note a bundle that came in (again, if it came before)."""
         with self._connection() as connection:
+            # A hostile reply may bear the id of its own query, whose entry must stay.
+            connection.execute(
+                "DELETE FROM bundles WHERE bundle_id = ? AND direction = 'received'",
+                (header.bundle_id,),
+            )
             _insert_bundle(connection, header, "received", file, key_id)
 
     def forget(self, bundle_id: str) -> None:
@@ -120,27 +125,37 @@ class Registry:
         with self._connection() as connection:
             connection.execute("DELETE FROM bundles WHERE bundle_id = ?", (bundle_id,))
 
-    def find_query(self, source: str, stamp: str, key_id: str, encoders: str) -> Path | None:
-        """The file of a query already made of this unchanged source with this key and encoders."""
+    def find_query(
+        self, source: str, stamp: str, key_id: str, encoders: str, folder: Path | None = None
+    ) -> Path | None:
+        """The file of a query already made of this unchanged source with this key and encoders.
+
+        The latest one that is still there, in ``folder`` if one is named.
+        """
         with self._connection() as connection:
-            row = connection.execute(
+            rows = connection.execute(
                 "SELECT file FROM bundles JOIN cases USING (bundle_id) WHERE kind = 'query' "
                 "AND source = ? AND stamp = ? AND key_id = ? AND encoders = ? ORDER BY at DESC",
                 (source, stamp, key_id, encoders),
-            ).fetchone()
-        return Path(row[0]) if row else None
+            ).fetchall()
+        files = [Path(row[0]) for row in rows]
+        there = (f for f in files if f.is_file() and folder in (None, f.parent))
+        return next(there, None)
 
-    def case_of_reply(self, header: BundleHeader) -> tuple[SentCase, list[int]]:
+    def case_of_reply(self, header: BundleHeader, key_id: str) -> tuple[SentCase, list[int]]:
         """The case that a reply answers, and the slice number of each of its items.
 
         Raises
         ------
         BundleError
             This site never sent that query, or the items are not the query's.
+        KeyFileError
+            The query was made with another key than the one of this id.
         """
         with self._connection() as connection:
             row = connection.execute(
-                "SELECT name, source, stamp, geometry, fit FROM cases WHERE bundle_id = ?",
+                "SELECT name, source, stamp, geometry, fit, key_id "
+                "FROM cases JOIN bundles USING (bundle_id) WHERE bundle_id = ?",
                 (header.in_reply_to,),
             ).fetchone()
             slices: dict[str, int] = dict(
@@ -152,6 +167,12 @@ class Registry:
             raise BundleError(
                 f"The reply {header.bundle_id[:12]}… answers no query of this site.",
                 hint="Use the site folder (with its registry.sqlite) that made the query.",
+            )
+        if row[5] != key_id:
+            raise KeyFileError(
+                f"The query of '{row[0]}' was made with another key (id {row[5]}) than this one "
+                f"(id {key_id}).",
+                hint="Give the key that the query was made with; 'ppcmi key show' tells its id.",
             )
         if set(slices) != set(header.items):
             raise BundleError(
@@ -173,7 +194,7 @@ def _insert_bundle(
     connection: sqlite3.Connection, header: BundleHeader, direction: str, file: Path, key_id: str
 ) -> None:
     connection.execute(
-        "INSERT OR REPLACE INTO bundles VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO bundles VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             header.bundle_id,
             header.kind,

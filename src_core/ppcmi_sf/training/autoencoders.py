@@ -17,7 +17,13 @@ from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.augment import Augmenter
-from ppcmi_sf.training.dataset import GridSlices, SiteData, batch_count, batches
+from ppcmi_sf.training.dataset import (
+    GridSlices,
+    SiteData,
+    batch_count,
+    batches,
+    require_two_values,
+)
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
 from ppcmi_sf.training.losses import MaskLoss, image_loss, mask_loss
 
@@ -144,6 +150,7 @@ def train_autoencoder(
     TrainingError, ResourceError
         As :func:`~ppcmi_sf.training.loop.fit`; also when memory will not do.
     """
+    require_two_values(len(data.training), study)
     require_memory(
         autoencoder_training_bytes(study, role, options.fit.batch_size, data.training.byte_count),
         device,

@@ -129,3 +129,17 @@ def batch_count(items: int, batch_size: int) -> int:
     if items == 0:
         return 0
     return max(1, min(-(-items // batch_size), items // 2))
+
+
+def require_two_values(items: int, study: StudySpec) -> None:
+    """Refuse a single item whose coarsest latent is one pixel: batch norm needs two values.
+
+    Raises
+    ------
+    TrainingError
+        There is one item, and the study's images are 32 × 32.
+    """
+    if items == 1 and study.image_size == (32, 32):
+        raise TrainingError(
+            "One slice of 32 x 32 pixels is too little to train on.", hint="Add more cases."
+        )

@@ -43,6 +43,8 @@ class FitOptions:
         Stop after so many epochs without a better validation loss.
     seed
         Fixes initial weights, order and augmentation.
+    weight_decay
+        Of AdamW.
     """
 
     epochs: int = 100
@@ -50,6 +52,16 @@ class FitOptions:
     learning_rate: float = 2e-3
     patience: int = 30
     seed: int = 0
+    weight_decay: float = 1e-4
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch_size, self.patience) < 1 or not self.learning_rate > 0:
+            raise TrainingError(
+                "Epochs, batch size, patience and learning rate must be above 0.",
+                hint="Leave the option out to get its default.",
+            )
+        if self.seed < 0:
+            raise TrainingError("A seed must not be negative.", hint="Use 0 or a whole number.")
 
 
 class Task(Protocol[Batch]):
@@ -91,7 +103,7 @@ class _Fit(Generic[Batch]):
     def __init__(self, task: Task[Batch], options: FitOptions) -> None:
         self.task, self.options = task, options
         self.optimizer = torch.optim.AdamW(
-            task.model.parameters(), lr=options.learning_rate, weight_decay=1e-4
+            task.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self.report = FitReport()
         self.best: dict[str, Tensor] = {}
@@ -125,11 +137,7 @@ class _Fit(Generic[Batch]):
             self.optimizer.zero_grad(set_to_none=True)
             loss = self.task.loss(batch)
             value = float(loss.detach())
-            if not math.isfinite(value):
-                raise TrainingError(
-                    f"{self.task.name}: the loss is not a finite number any more.",
-                    hint="Use a lower learning rate, and check the images for extreme values.",
-                )
+            self._require_finite(value)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self.task.model.parameters(), GRADIENT_NORM)
             self.optimizer.step()
@@ -143,8 +151,16 @@ class _Fit(Generic[Batch]):
         for batch in self.task.validation_batches():
             with torch.no_grad():
                 losses.append(float(self.task.loss(batch)))
+            self._require_finite(losses[-1])
             yield self.progress((self.report.epochs + 1) * self.task.steps(), "validating")
         return sum(losses) / len(losses) if losses else None
+
+    def _require_finite(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"{self.task.name}: the loss is not a finite number any more.",
+                hint="Use a lower learning rate, and check the images for extreme values.",
+            )
 
     def finish_epoch(self, train_loss: float, validation_loss: float | None) -> None:
         report = self.report

@@ -17,7 +17,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.training.dataset import batch_count
+from ppcmi_sf.training.dataset import batch_count, require_two_values
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
 from ppcmi_sf.training.losses import MappingLoss, mapping_loss
 
@@ -52,11 +52,15 @@ class MappingOptions:
         ``mse`` is the paper's.
     adapters
         See :class:`~ppcmi_sf.models.mapping.UnifiedMappingNetwork`.
+    input_noise
+        Standard deviation of Gaussian noise on the inputs while training, in
+        units of each scale's spread; against overfitting to few patients.
     """
 
     fit: FitOptions = field(default_factory=lambda: MAPPING_FIT)
     loss: MappingLoss = "normalised"
     adapters: bool | None = None
+    input_noise: float = 0.0
 
 
 Pair = tuple[dict[str, LatentPyramid], dict[str, LatentPyramid]]
@@ -82,16 +86,16 @@ class MappingTask:
             torch.manual_seed(options.fit.seed)
             model = UnifiedMappingNetwork(study, pairs, adapters=options.adapters)
         self._training = {name: np.flatnonzero(~p.validation) for name, p in pairs.items()}
+        self._noise = torch.Generator(device="cpu")
         self._spreads: dict[str, dict[str, Tensor]] = {}
+        self._input_spreads: dict[str, dict[str, Tensor]] = {}
         for name, site in pairs.items():
             chosen = torch.from_numpy(self._training[name])
-            targets = site.targets.items_at(chosen)
+            inputs, targets = site.inputs.items_at(chosen), site.targets.items_at(chosen)
             if model.has_adapters:
-                model.standardise(name, site.inputs.items_at(chosen), targets)
-            self._spreads[name] = {
-                scale: value.float().std().clamp_min(1e-6).to(device)
-                for scale, value in targets.items()
-            }
+                model.standardise(name, inputs, targets)
+            self._spreads[name] = _spreads(targets, device)
+            self._input_spreads[name] = _spreads(inputs, device)
         self.model = place(model, device)
 
     def steps(self) -> int:
@@ -102,12 +106,19 @@ class MappingTask:
     def train_batches(self, epoch: int) -> Iterator[Pair]:
         """Shuffled batches, a function of seed and epoch."""
         rng = np.random.default_rng((self.options.fit.seed, epoch))
-        cuts = {
-            name: np.array_split(rng.permutation(indices), self.steps())
+        self._noise.manual_seed(self.options.fit.seed * 1_000_003 + epoch)
+        # Each site's items lie evenly over the epoch, so that no batch is empty or of one item
+        # however few items a site has.
+        order = sorted(
+            ((place + 0.5) / len(indices), name, index)
             for name, indices in self._training.items()
-        }
-        for step in range(self.steps()):
-            yield self._load({name: parts[step] for name, parts in cuts.items()})
+            for place, index in enumerate(rng.permutation(indices))
+        )
+        for part in np.array_split(np.arange(len(order)), self.steps()):
+            chosen: dict[str, list[np.intp]] = {name: [] for name in self.pairs}
+            for at in part:
+                chosen[order[at][1]].append(order[at][2])
+            yield self._load({name: np.array(items) for name, items in chosen.items()})
 
     def validation_batches(self) -> Iterator[Pair]:
         """The validation items of all sites."""
@@ -120,6 +131,8 @@ class MappingTask:
     def loss(self, batch: Pair) -> Tensor:
         """Loss of a batch, each site weighing as many items as it has in it."""
         inputs, targets = batch
+        if self.model.training and self.options.input_noise > 0:
+            inputs = {name: self._noisy(name, pyramid) for name, pyramid in inputs.items()}
         mapped = self.model(inputs)
         count = sum(pyramid.batch_size for pyramid in inputs.values())
         terms = []
@@ -128,6 +141,13 @@ class MappingTask:
             weight = target.batch_size / count
             terms.append(weight * mapping_loss(mapped[name], target, spreads))
         return sum(terms[1:], terms[0])
+
+    def _noisy(self, site: str, pyramid: LatentPyramid) -> LatentPyramid:
+        noisy = {}
+        for name, value in pyramid.items():
+            noise = torch.randn(value.shape, generator=self._noise).to(value)
+            noisy[name] = value + self.options.input_noise * self._input_spreads[site][name] * noise
+        return LatentPyramid(noisy)
 
     def _load(self, chosen: Mapping[str, npt.NDArray[np.intp]]) -> Pair:
         inputs, targets = {}, {}
@@ -144,6 +164,11 @@ class MappingTask:
                 self.device, torch.float32, memory_format=torch.channels_last
             )
         )
+
+
+def _spreads(pyramid: LatentPyramid, device: torch.device) -> dict[str, Tensor]:
+    """Standard deviation of each scale (of its values about their mean)."""
+    return {name: value.float().std().clamp_min(1e-6).to(device) for name, value in pyramid.items()}
 
 
 def train_mapping(
@@ -164,10 +189,17 @@ def train_mapping(
     ResourceError
         Memory will not do.
     """
-    if not pairs or all(site.validation.all() for site in pairs.values()):
+    if not pairs:
         raise TrainingError(
             "There are no training pairs.", hint="Give training bundles of at least one site."
         )
+    for name, site in pairs.items():
+        if site.validation.all():
+            raise TrainingError(
+                f"All pairs of site '{name}' are set apart for validation.",
+                hint=f"Ask '{name}' to protect its training pairs again, or leave the site out.",
+            )
+    require_two_values(sum(int((~site.validation).sum()) for site in pairs.values()), study)
     parameters, activations = _sizes(study, list(pairs), options)
     require_memory(
         training_bytes(parameters, activations, 0), device, "Training the mapping network"

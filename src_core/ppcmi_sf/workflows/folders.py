@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ppcmi_sf.device import place
 from ppcmi_sf.errors import InputFileError, KeyFileError, ModelFileError
@@ -26,7 +26,7 @@ from ppcmi_sf.files import write_text
 from ppcmi_sf.keys import ClientKey, TransformShare
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
-from ppcmi_sf.models.store import ModelHeader, load_model, read_header, weights_id
+from ppcmi_sf.models.store import ModelHeader, SiteLink, load_model, read_header, weights_id
 from ppcmi_sf.registry import Registry
 from ppcmi_sf.roles import MappingServer, Site
 from ppcmi_sf.study import StudySpec
@@ -90,7 +90,7 @@ class SiteFolder:
         path = self.root / TRAINING_FILE
         try:
             return TrainingRecord.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError) as error:
+        except (OSError, ValueError) as error:  # a ValidationError is a ValueError
             raise InputFileError(
                 path,
                 "the record of the training is missing or damaged.",
@@ -187,5 +187,17 @@ class ServerFolder:
         shares = {}
         if study.arrangement == "escrow":
             for link in header.sites:
-                shares[link.name] = TransformShare.load(self.share_file(link.name))
+                shares[link.name] = self._load_share(link, study)
         return MappingServer(study, shares, place(network, device)), header
+
+    def _load_share(self, link: SiteLink, study: StudySpec) -> TransformShare:
+        path = self.share_file(link.name)
+        share = TransformShare.load(path)
+        study.require(share.study, f"The transform share {path}")
+        if (share.site, share.epoch) != (link.name, link.epoch):
+            raise KeyFileError(
+                f"{path}: of site '{share.site}', epoch {share.epoch}; the mapping network "
+                f"needs '{link.name}', epoch {link.epoch}.",
+                hint="Put the right share back, or train the mapping network again.",
+            )
+        return share

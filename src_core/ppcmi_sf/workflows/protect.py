@@ -6,7 +6,7 @@ augmented copies, in bundles of a bounded size. File names say nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,9 +82,12 @@ def protect_queries(
     for index, case in enumerate(cases):
         yield Progress(index, len(cases), f"Protecting {case.name}")
         try:
-            source, stamp = str(case.image.resolve()), _stamp(case.image)
-            known = registry.find_query(source, stamp, key.key_id, encoders)
-            if known is not None and known.is_file() and known.parent == out.resolve():
+            how = {"axis": slice_axis, "frame": frame, "series": series_uid}
+            if precision != "float16":
+                how["precision"] = precision
+            source, stamp = str(case.image.resolve()), _stamp(case.image, how)
+            known = registry.find_query(source, stamp, key.key_id, encoders, Path(out).resolve())
+            if known is not None:
                 report.skipped.append(case.name)
                 continue
             image = read_image(
@@ -103,7 +106,7 @@ def protect_queries(
             registry.record_sent(header, path, key.key_id, sent)
             try:
                 bundle.save(path, precision=precision)
-            except PPCMIError:
+            except BaseException:  # Ctrl-C too
                 registry.forget(header.bundle_id)
                 raise
             report.add(path, latents.batch_size)
@@ -140,7 +143,7 @@ def protect_training_pairs(
     data = yield from load_site_data(
         cases, site.study, validation_fraction=record.validation_fraction, seed=record.seed
     )
-    report = ProtectReport(failures=list(data.failures))
+    report, sent = ProtectReport(failures=list(data.failures)), []
     augment = augmenter_for(site.study) if copies > 1 else None
     plan = [
         (part, index, copy)
@@ -179,10 +182,13 @@ def protect_training_pairs(
             bundle.save(path, precision=precision)
             report.add(path, len(chunk))
             registry.record_sent(header, path, key.key_id)
+            sent.append(header.bundle_id)
     except BaseException:
         # Half of a site's pairs would be taken for all of them.
         for path in report.written:
             path.unlink(missing_ok=True)
+        for bundle_id in sent:
+            registry.forget(bundle_id)
         raise
     return report
 
@@ -218,8 +224,10 @@ def _in_batches(slices: Iterator[npt.NDArray[np.float32]]) -> Iterator[torch.Ten
         yield torch.from_numpy(np.stack(held))
 
 
-def _stamp(source: Path) -> str:
+def _stamp(source: Path, how: Mapping[str, object]) -> str:
+    """Changes with the files and with how they are read: another series is another query."""
+    asked = [f";{name}={value}" for name, value in how.items() if value is not None]
     try:
-        return source_stamp([source])
+        return source_stamp([source]) + "".join(asked)
     except OSError:
         return ""  # reading the case will tell what is wrong with it

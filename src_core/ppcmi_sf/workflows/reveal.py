@@ -56,7 +56,7 @@ def reveal_replies(
         try:
             reply = read_bundle(path, site.study)
             _check(reply, key, encoders, path)
-            case, slices = registry.case_of_reply(reply.header)
+            case, slices = registry.case_of_reply(reply.header, key.key_id)
             if mask_path(case.geometry, Path(out), case.name).exists() and not overwrite:
                 report.skipped.append(case.name)
                 continue

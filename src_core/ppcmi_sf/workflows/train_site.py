@@ -8,9 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from ppcmi_sf.data import Case
-from ppcmi_sf.errors import ModelFileError, PPCMIError
+from ppcmi_sf.errors import ModelFileError, PPCMIError, TrainingError
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.store import ModelHeader, ModelKind, save_model
 from ppcmi_sf.progress import Job, Progress
@@ -71,6 +72,7 @@ def train_site(
             f"{site.root}: this site is trained already.",
             hint="With --retrain it is trained anew; the mapping network must then be, too.",
         )
+    headers = {role: _header(role, study, name) for role in KINDS}
     data = yield from load_site_data(
         cases, study, validation_fraction=validation_fraction, seed=options.fit.seed
     )
@@ -89,9 +91,7 @@ def train_site(
         )
         models[role], reports[role] = yield from _half(training, step)
     study.save(site.study_file)
-    for role, model in models.items():
-        header = ModelHeader(kind=KINDS[role], study=study.fingerprint, site=name)
-        save_model(site.model_file(role), model, header)
+    # The record first: a site that has its models, but no record, could not go on.
     site.save_record(
         TrainingRecord(
             site=name,
@@ -101,11 +101,23 @@ def train_site(
             mask_loss=reports["mask"].best_loss,
         )
     )
+    for role, model in models.items():
+        save_model(site.model_file(role), model, headers[role])
     for role in models:
         site.checkpoint(role).unlink(missing_ok=True)
     return SiteTrainingReport(
         len(data.training), len(data.validation), reports["image"], reports["mask"], data.failures
     )
+
+
+def _header(role: str, study: StudySpec, name: str) -> ModelHeader:
+    try:
+        return ModelHeader(kind=KINDS[role], study=study.fingerprint, site=name)
+    except ValidationError as error:
+        raise TrainingError(
+            f"'{name}' cannot be the name of a site.",
+            hint="Site names are up to 40 letters, digits, '-', '_' or '.'.",
+        ) from error
 
 
 def _half(
