@@ -43,6 +43,7 @@ class Lengths:
 
 @command
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option("--out", help="Folder for everything that is made.")] = Path(
         "demo-output"
     ),
@@ -67,7 +68,7 @@ def demo(
     lengths = Lengths() if epochs is None else Lengths(epochs, epochs, 2)
     if sample_data is not None:
         with tempfile.TemporaryDirectory(prefix="ppcmi-demo-") as folder:
-            _run_demo(Path(folder), lengths, seed)
+            _run_demo(context, Path(folder), lengths, seed)
             _write_sample_data(Path(folder), sample_data, seed)
         show_result(
             {"sample_data": str(sample_data)}, [f"Wrote {sample_data}"], as_json=json_output
@@ -85,7 +86,7 @@ def demo(
             {"out": str(out)}, [f"Wrote the images of three sites to {out}"], as_json=json_output
         )
         return
-    fields, reports = _run_demo(out, lengths, seed)
+    fields, reports = _run_demo(context, out, lengths, seed)
     if json_output:
         show_result(fields, [], as_json=True)
         return
@@ -116,12 +117,12 @@ def _write_images(out: Path, seed: int) -> None:
 
 
 def _run_demo(
-    out: Path, lengths: Lengths, seed: int
+    context: typer.Context, out: Path, lengths: Lengths, seed: int
 ) -> tuple[dict[str, Any], dict[str, EvaluationReport]]:
     started = time.monotonic()
     _write_images(out, seed)
     for line in _lines(out, lengths, seed):
-        _call(line)
+        _call(context, line)
     names = [style.name for style in DEMO_SITES]
     reports = {
         name: drive(
@@ -179,15 +180,11 @@ def _lines(out: Path, lengths: Lengths, seed: int) -> list[str]:
     return lines
 
 
-def _call(line: str) -> None:
-    from ppcmi_sf.cli.app import app
-
-    say("$ ppcmi " + shlex.join(line))
-    code = app(line, standalone_mode=False)
-    if code:
-        raise PPCMIError(
-            "A step of the demo failed; its message is above.", hint="See 'ppcmi doctor'."
-        )
+def _call(context: typer.Context, line: str) -> None:
+    """Run one verb in this process, just as the shell would."""
+    say(f"$ ppcmi {line}")
+    if context.find_root().command.main(shlex.split(line), standalone_mode=False):
+        raise PPCMIError("A step of the demo failed; see above.", hint="Try 'ppcmi doctor'.")
 
 
 def _write_sample_data(demo_folder: Path, target: Path, seed: int) -> None:

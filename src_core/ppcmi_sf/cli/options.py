@@ -47,6 +47,25 @@ PrecisionOption = Annotated[
     PrecisionName,
     typer.Option("--precision", help="float32 doubles a bundle's size for no gain we measured."),
 ]
+MasksOption = Annotated[
+    Path | None, typer.Option("--masks", help="Folder of the masks, if it is elsewhere.")
+]
+EpochsOption = Annotated[int, typer.Option("--epochs", min=1, help="At most so many.")]
+BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Items a step.")]
+LearningRateOption = Annotated[
+    float, typer.Option("--learning-rate", min=1e-7, max=1, help="Peak rate of AdamW.")
+]
+PatienceOption = Annotated[
+    int, typer.Option("--patience", min=1, help="Stop after so many epochs without gain.")
+]
+SliceAxisOption = Annotated[
+    int | None, typer.Option("--slice-axis", min=0, max=2, help="Cut volumes along this axis.")
+]
+FrameOption = Annotated[int | None, typer.Option("--frame", min=0, help="Which frame of 4D files.")]
+SeriesOption = Annotated[
+    str | None, typer.Option("--series", help="Which DICOM series of a folder, by its UID.")
+]
+RetrainOption = Annotated[bool, typer.Option("--retrain", help="Replace what is there.")]
 
 
 def pick_device(name: DeviceName) -> torch.device:

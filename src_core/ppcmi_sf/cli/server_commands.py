@@ -10,11 +10,16 @@ import typer
 
 from ppcmi_sf.cli.console import command, drive, fail_if_partial, failure_fields, show_result
 from ppcmi_sf.cli.options import (
+    BatchSizeOption,
     DeviceName,
     DeviceOption,
+    EpochsOption,
     JsonOption,
+    LearningRateOption,
+    PatienceOption,
     PrecisionName,
     PrecisionOption,
+    RetrainOption,
     SeedOption,
     ServerDirOption,
     StudyOption,
@@ -49,12 +54,10 @@ def train(
         list[Path] | None,
         typer.Option("--share", help="Transform share of a site (escrow studies), one each."),
     ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 60,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 24,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=1e-7)] = 1e-3,
-    patience: Annotated[
-        int, typer.Option("--patience", min=1, help="Stop after so many epochs without gain.")
-    ] = 20,
+    epochs: EpochsOption = 60,
+    batch_size: BatchSizeOption = 24,
+    learning_rate: LearningRateOption = 1e-3,
+    patience: PatienceOption = 20,
     loss: Annotated[
         MappingLossName, typer.Option("--loss", help="mse is the paper's.")
     ] = MappingLossName.normalised,
@@ -62,9 +65,7 @@ def train(
         bool | None,
         typer.Option("--adapters/--no-adapters", help="Per-site adapters; default: fused only."),
     ] = None,
-    retrain: Annotated[
-        bool, typer.Option("--retrain", help="Replace a mapping network that is there.")
-    ] = False,
+    retrain: RetrainOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
     json_output: JsonOption = False,

@@ -10,15 +10,24 @@ import typer
 
 from ppcmi_sf.cli.console import command, drive, fail_if_partial, failure_fields, say, show_result
 from ppcmi_sf.cli.options import (
+    BatchSizeOption,
     DeviceName,
     DeviceOption,
+    EpochsOption,
+    FrameOption,
     JsonOption,
     KeyOption,
     LayoutOption,
+    LearningRateOption,
+    MasksOption,
+    PatienceOption,
     PrecisionName,
     PrecisionOption,
+    RetrainOption,
     SeedOption,
+    SeriesOption,
     SiteDirOption,
+    SliceAxisOption,
     StudyOption,
     bundle_files,
     pick_device,
@@ -58,15 +67,11 @@ def train(
     name: Annotated[str, typer.Option("--name", help="Name of the site.")],
     site_dir: SiteDirOption,
     layout: LayoutOption = "auto",
-    masks: Annotated[
-        Path | None, typer.Option("--masks", help="Folder of the masks, if it is elsewhere.")
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1)] = 100,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1)] = 8,
-    learning_rate: Annotated[float, typer.Option("--learning-rate", min=1e-7)] = 2e-3,
-    patience: Annotated[
-        int, typer.Option("--patience", min=1, help="Stop after so many epochs without gain.")
-    ] = 30,
+    masks: MasksOption = None,
+    epochs: EpochsOption = 100,
+    batch_size: BatchSizeOption = 8,
+    learning_rate: LearningRateOption = 2e-3,
+    patience: PatienceOption = 30,
     validation: Annotated[
         float, typer.Option("--validation", min=0, max=0.9, help="Share of patients set apart.")
     ] = 0.15,
@@ -80,9 +85,7 @@ def train(
         bool | None,
         typer.Option("--augment/--no-augment", help="Default: on, but off for a 'paper' study."),
     ] = None,
-    retrain: Annotated[
-        bool, typer.Option("--retrain", help="Replace autoencoders that are there.")
-    ] = False,
+    retrain: RetrainOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
     json_output: JsonOption = False,
@@ -149,19 +152,10 @@ def protect(
         ),
     ] = None,
     layout: LayoutOption = "auto",
-    masks: Annotated[
-        Path | None, typer.Option("--masks", help="Folder of the masks, if it is elsewhere.")
-    ] = None,
-    slice_axis: Annotated[
-        int | None,
-        typer.Option("--slice-axis", min=0, max=2, help="Cut volumes along this axis."),
-    ] = None,
-    frame: Annotated[
-        int | None, typer.Option("--frame", min=0, help="Which frame of 4D files.")
-    ] = None,
-    series: Annotated[
-        str | None, typer.Option("--series", help="Which DICOM series of a folder, by its UID.")
-    ] = None,
+    masks: MasksOption = None,
+    slice_axis: SliceAxisOption = None,
+    frame: FrameOption = None,
+    series: SeriesOption = None,
     precision: PrecisionOption = PrecisionName.float16,
     device: DeviceOption = DeviceName.auto,
     json_output: JsonOption = False,
