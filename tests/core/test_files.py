@@ -1,0 +1,125 @@
+"""Files are whole or not there."""
+
+import errno
+import os
+import stat
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from ppcmi_sf.errors import ResourceError
+from ppcmi_sf.files import atomic_path, write_bytes, write_error, write_tensors, write_text
+
+
+def names(folder):
+    return sorted(item.name for item in folder.iterdir())
+
+
+def test_writes_and_replaces_whole_files(tmp_path):
+    target = tmp_path / "new" / "a.txt"
+    write_text(target, "one ü")
+    write_bytes(target, b"two")
+    assert target.read_bytes() == b"two"
+    assert names(target.parent) == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_a_private_file_is_private_from_its_first_byte(tmp_path):
+    with atomic_path(tmp_path / "a", mode=0o600) as temporary:
+        write_bytes(temporary, b"x", mode=0o600)
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, GeneratorExit])
+def test_whatever_stops_it_the_old_file_stays(error, tmp_path):
+    target = tmp_path / "a.nii.gz"
+    target.write_bytes(b"old")
+    with pytest.raises(error), atomic_path(target) as temporary:
+        assert temporary.name.endswith("a.nii.gz")
+        temporary.write_bytes(b"half")
+        raise error
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.nii.gz"]
+
+
+def test_a_body_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(ResourceError), atomic_path(tmp_path / "a"):
+        pass
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_is_a_file_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ResourceError, match="could not be written"):
+        write_text(tmp_path / "file" / "a", "x")
+    with pytest.raises(ResourceError, match="could not be written"):
+        write_text(tmp_path / "file" / "deeper" / "a", "x")
+
+
+def test_a_target_that_is_a_folder_is_an_error(tmp_path):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(ResourceError):
+        write_text(tmp_path / "a", "x")
+    assert names(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "x"), "the disk is full"),
+        (OSError(errno.EDQUOT, "x"), "the disk is full"),
+        (PermissionError(errno.EACCES, "x"), "not allowed"),
+        (OSError(errno.EIO, "broken"), "broken"),
+        (OSError(), "unknown reason"),
+    ],
+)
+def test_reasons_in_plain_words(error, words, tmp_path):
+    told = write_error(tmp_path / "a", error)
+    assert words in told.message
+    assert str(tmp_path / "a") in told.message
+    assert told.hint
+
+
+def test_a_file_that_grows_too_large_leaves_nothing(tmp_path):
+    """A limit of the operating system, since a test cannot fill the disk everywhere."""
+    pytest.importorskip("resource")
+    script = textwrap.dedent(
+        """
+        import resource, signal, sys
+        from pathlib import Path
+        import torch
+        from ppcmi_sf.errors import ResourceError
+        from ppcmi_sf.files import write_bytes, write_tensors
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        folder = Path(sys.argv[1])
+        for write in (
+            lambda: write_bytes(folder / "a", bytes(5000)),
+            lambda: write_tensors(folder / "b", {"x": torch.zeros(5000)}, {}),
+        ):
+            try:
+                write()
+            except ResourceError as error:
+                print(error.message)
+        """
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("File too large") == 2
+    assert names(tmp_path) == []
+
+
+def test_tensors_come_back(tmp_path):
+    from safetensors import safe_open
+
+    write_tensors(tmp_path / "t", {"x": torch.arange(6.0).reshape(2, 3)}, {"k": "v"})
+    with safe_open(tmp_path / "t", framework="pt") as handle:
+        assert handle.metadata() == {"k": "v"}
+        assert torch.equal(handle.get_tensor("x"), torch.arange(6.0).reshape(2, 3))
