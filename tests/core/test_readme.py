@@ -1,0 +1,144 @@
+"""The README's transcript runs as it stands; pages name what is there."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from ppcmi_sf.cli.app import app
+from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.metrics import METRICS
+from ppcmi_sf.study import StudySpec
+from ppcmi_sf.transform import gaussians, orthogonal, permutation
+
+SITES = ("north", "south", "west")
+BENCHMARKS = "docs/benchmarks.md"  # written from real runs, maybe after the other pages
+
+
+def pages(repository: Path) -> list[Path]:
+    found = [repository / "README.md", repository / "sample_data" / "README.md"]
+    return found + sorted((repository / "docs").rglob("*.md"))
+
+
+def transcript(repository: Path) -> str:
+    text = (repository / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 1, "the README has one block that a user can paste"
+    return str(blocks[0])
+
+
+def verbs() -> set[str]:
+    """Every verb of the command line: ``evaluate``, ``site train`` ..."""
+    found = set()
+    for name, command in typer.main.get_command(app).commands.items():
+        inner = getattr(command, "commands", None)
+        found |= {f"{name} {sub}" for sub in inner} if inner else {name}
+    return found
+
+
+def code(text: str) -> str:
+    """What stands in code: fenced blocks (lines joined at a backslash) and spans."""
+    fenced = re.findall(r"^```\w*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    rest = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return "\n".join([*fenced, *re.findall(r"`([^`]+)`", rest)]).replace("\\\n", " ")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_transcript_runs_and_gives_masks_and_scores(repository: Path, tmp_path: Path) -> None:
+    environment = os.environ | {
+        "EPOCHS": "1",
+        "COPIES": "1",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", transcript(repository)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    for site in SITES:
+        test = tmp_path / "work" / "data" / site / "test"
+        images = {path.name for path in (test / "images").iterdir()}
+        assert {path.name for path in (tmp_path / "work" / "masks" / site).iterdir()} == images
+        with (tmp_path / "work" / "scores" / f"{site}.csv").open(newline="") as handle:
+            rows = list(csv.DictReader(handle))
+        assert {(row["case"], row["class_name"]) for row in rows} == {
+            (Path(name).stem, structure) for name in images for structure in ("head", "cavity")
+        }
+        assert all(0 <= float(row["dice"]) <= 1 for row in rows)
+    assert METRICS[0] in rows[0]
+    assert "kind: reply" in done.stdout
+
+
+def test_transcript_shows_every_step_of_the_protocol(repository: Path) -> None:
+    text = transcript(repository)
+    for verb in (
+        "demo --images-only", "study new", "key new", "site train", "share-transform",
+        "server train", "server map", "site reveal", "evaluate", "inspect",
+    ):  # fmt: skip
+        assert f"ppcmi {verb}" in text
+    assert len(re.findall(r"ppcmi site protect", text)) == 2
+    assert "--pairs" in text
+
+
+def test_pages_name_only_verbs_and_options_that_exist(repository: Path) -> None:
+    known = verbs()
+    groups = {verb.split()[0] for verb in known if " " in verb}
+    options = {
+        option
+        for command in typer.main.get_command(app).commands.values()
+        for inner in getattr(command, "commands", {"": command}).values()
+        for parameter in inner.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    } | {"--help"}
+    for page in pages(repository):
+        for line in code(page.read_text(encoding="utf-8")).splitlines():
+            for first, second in re.findall(r"\bppcmi ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", line):
+                verb = f"{first} {second}" if first in groups else first
+                assert verb in known or (first in groups and not second), f"{page.name}: {line}"
+            if "ppcmi " in line:
+                unknown = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", line)) - options
+                assert not unknown, f"{page.name}: {line}"
+
+
+def test_relative_links_lead_somewhere(repository: Path) -> None:
+    for page in pages(repository):
+        text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if re.match(r"[a-z]+:", target):
+                continue
+            path, _, anchor = target.partition("#")
+            linked = (page.parent / path).resolve() if path else page
+            if linked == (repository / BENCHMARKS).resolve() and not linked.exists():
+                continue
+            assert linked.exists(), f"{page.name}: {target}"
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", linked.read_text("utf-8"), re.MULTILINE)
+                slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
+                assert anchor in slugs, f"{page.name}: {target}"
+
+
+def test_readme_shows_the_two_set_up_commands(repository: Path) -> None:
+    shown = code((repository / "README.md").read_text(encoding="utf-8"))
+    targets = set(
+        re.findall(r"^([a-z-]+):.*##", (repository / "Makefile").read_text("utf-8"), re.MULTILINE)
+    )
+    assert {"demo", "test"} <= targets
+    assert "make demo" in shown and "make test" in shown
+    assert set(re.findall(r"^make ([a-z-]+)", shown, re.MULTILINE)) <= targets
+
+
+def test_pages_name_no_place_on_somebodys_machine(repository: Path) -> None:
+    for page in pages(repository):
+        assert not re.search(r"(?<![\w.])/(work|home|tmp|root)/", page.read_text("utf-8")), page
