@@ -36,8 +36,8 @@ SAMPLE_SITE = "north"
 class Lengths:
     """How long the demo trains."""
 
-    site_epochs: int = 60
-    server_epochs: int = 30
+    site_epochs: int = 40
+    server_epochs: int = 16
     copies: int = 8
 
 

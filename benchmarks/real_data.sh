@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# The whole chain on a real data set, by the verbs that users use, and the central U-Net beside it.
+#
+#   benchmarks/real_data.sh DATA OUT MODALITY "CLASS NAME"
+#
+# DATA is a folder of any layout that `ppcmi` reads. A command that was stopped goes on where it
+# was when the script is run again. Wall times go to OUT/times.txt.
+set -euo pipefail
+
+data=$1 out=$2 modality=$3 class=$4
+here=$(cd "$(dirname "$0")" && pwd)
+bin=${PPCMI_BIN:-$here/../.venv/bin}
+site_epochs=${SITE_EPOCHS:-50} server_epochs=${SERVER_EPOCHS:-14} copies=${COPIES:-16}
+unet_epochs=${UNET_EPOCHS:-60} arrangement=${ARRANGEMENT:-escrow} seed=${SEED:-0}
+
+mkdir -p "$out"
+timed() { # timed LABEL COMMAND...: run it and note the wall time
+    local label=$1 start=$SECONDS
+    shift
+    "$@"
+    echo "$label $((SECONDS - start)) s" >> "$out/times.txt"
+}
+
+"$bin/python" "$here/split_sites.py" "$data" "$out/split" --seed "$seed" | tee "$out/split.txt"
+study=$out/study.yaml
+[ -f "$study" ] || "$bin/ppcmi" study new "$study" --name "$class" --modality "$modality" \
+    --class "$class" --arrangement "$arrangement"
+
+shares=()
+for site in north south west; do
+    key=$out/$site.ppcmikey
+    [ -f "$key" ] || "$bin/ppcmi" key new "$key" --study "$study" --site "$site"
+    if [ ! -f "$out/sites/$site/training.json" ]; then
+        timed "train $site" "$bin/ppcmi" site train "$out/split/$site" --study "$study" \
+            --name "$site" --site-dir "$out/sites/$site" \
+            --epochs "$site_epochs" --patience "$site_epochs" --seed "$seed"
+    fi
+    if ! ls "$out/outbox/$site"/training-* > /dev/null 2>&1; then
+        timed "protect pairs $site" "$bin/ppcmi" site protect "$out/split/$site" --pairs \
+            --site-dir "$out/sites/$site" --key "$key" --out "$out/outbox/$site" --copies "$copies"
+    fi
+    if [ "$arrangement" = escrow ]; then
+        "$bin/ppcmi" share-transform --key "$key" --out "$out/$site.share.json"
+        shares+=(--share "$out/$site.share.json")
+    fi
+done
+if [ ! -f "$out/server/mapping_network.safetensors" ]; then
+    timed "train server" "$bin/ppcmi" server train "$out"/outbox/{north,south,west} \
+        --study "$study" --server-dir "$out/server" "${shares[@]}" \
+        --epochs "$server_epochs" --patience "$server_epochs" --seed "$seed"
+fi
+for site in north south west; do
+    mine=(--site-dir "$out/sites/$site" --key "$out/$site.ppcmikey")
+    timed "query $site" "$bin/ppcmi" site protect "$out/split/test/images" "${mine[@]}" \
+        --out "$out/queries/$site"
+    timed "map $site" "$bin/ppcmi" server map "$out/queries/$site" --server-dir "$out/server" \
+        --out "$out/replies/$site"
+    timed "reveal $site" "$bin/ppcmi" site reveal "$out/replies/$site" "${mine[@]}" \
+        --out "$out/masks/$site"
+    "$bin/ppcmi" evaluate --pred "$out/masks/$site" --truth "$out/split/test" --study "$study" \
+        --csv "$out/scores-$site.csv"
+done
+if [ ! -d "$out/unet/masks" ]; then
+    timed "train U-Net" "$bin/python" "$here/central_unet.py" "$out/split" --study "$study" \
+        --out "$out/unet" --epochs "$unet_epochs" --seed "$seed"
+fi
+"$bin/ppcmi" evaluate --pred "$out/unet/masks" --truth "$out/split/test" --study "$study" \
+    --csv "$out/scores-unet.csv"
