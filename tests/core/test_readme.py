@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 import typer.main
 
+from ppcmi_sf.bundle import BundleHeader
 from ppcmi_sf.cli.app import app
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.metrics import METRICS
+from ppcmi_sf.models.store import ModelHeader
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.transform import gaussians, orthogonal, permutation
+from ppcmi_sf.workflows.folders import TrainingRecord
 
 SITES = ("north", "south", "west")
 BENCHMARKS = "docs/benchmarks.md"  # written from real runs, maybe after the other pages
@@ -142,3 +145,36 @@ def test_readme_shows_the_two_set_up_commands(repository: Path) -> None:
 def test_pages_name_no_place_on_somebodys_machine(repository: Path) -> None:
     for page in pages(repository):
         assert not re.search(r"(?<![\w.])/(work|home|tmp|root)/", page.read_text("utf-8")), page
+
+
+def test_file_formats_tell_the_transform_as_it_is(repository: Path) -> None:
+    text = (repository / "docs" / "file-formats.md").read_text(encoding="utf-8")
+    table = dict(re.findall(r"^\| (.+?) \| `?([^`|]+?)`? \|$", text, re.MULTILINE))
+    key = ClientKey("north", "0" * 64, 1, bytes(range(32)))
+    share = key.transform_share()
+    assert table["key id of the client key"] == key.key_id
+    assert table["share"] == share.secret.hex()
+    assert table["key id of the share"] == share.key_id
+    seeds = {
+        part: share.stream_seed("image", "bottleneck", part)
+        for part in ("mixing", "bias", "positions")
+    }
+    for part, seed in seeds.items():
+        assert table[f"seed of `image`, `bottleneck`, `{part}`"] == seed.hex()
+
+    def numbers(name: str) -> list[float]:
+        return [float(value) for value in table[name].split()]
+
+    row = orthogonal(seeds["mixing"], 4)[0]
+    assert numbers("first row of Q with C = 4 from the first seed") == pytest.approx(row, abs=1e-7)
+    normal = gaussians(seeds["bias"], 4)
+    assert numbers("4 normal numbers from the second seed") == pytest.approx(normal, abs=1e-7)
+    order = permutation(seeds["positions"], 16)
+    assert numbers("P of 16 positions from the third seed") == order.tolist()
+
+
+def test_file_formats_name_every_field(repository: Path) -> None:
+    text = (repository / "docs" / "file-formats.md").read_text(encoding="utf-8")
+    for record in (StudySpec, BundleHeader, ModelHeader, TrainingRecord):
+        for field in record.model_fields:
+            assert f"`{field}`" in text, f"{record.__name__}.{field}"
