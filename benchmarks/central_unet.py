@@ -36,6 +36,7 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.autoencoders import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, batch_count, load_site_data
 from ppcmi_sf.training.loop import FitOptions, fit
+from ppcmi_sf.workflows.protect import PAIR_STRENGTH
 
 Batch = tuple[Tensor, Tensor]
 VALIDATION_FRACTION = 0.15  # the default of `ppcmi site train`
@@ -69,7 +70,7 @@ class UNetTask:
         self._loss = DiceCELoss(
             softmax=True, to_onehot_y=True, include_background=False, batch=True
         )
-        self._augment = augmenter_for(study)
+        self._augment = augmenter_for(study, strength=PAIR_STRENGTH)
 
     def steps(self) -> int:
         return batch_count(len(self.training), self.options.batch_size)

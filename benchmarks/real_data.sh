@@ -10,7 +10,7 @@ set -euo pipefail
 data=$1 out=$2 modality=$3 class=$4
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${PPCMI_BIN:-$here/../.venv/bin}
-site_epochs=${SITE_EPOCHS:-50} server_epochs=${SERVER_EPOCHS:-14} copies=${COPIES:-16}
+site_epochs=${SITE_EPOCHS:-50} server_epochs=${SERVER_EPOCHS:-10} copies=${COPIES:-24}
 unet_epochs=${UNET_EPOCHS:-60} arrangement=${ARRANGEMENT:-escrow} seed=${SEED:-0}
 
 mkdir -p "$out"

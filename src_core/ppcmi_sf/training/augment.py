@@ -28,12 +28,17 @@ class Augmenter:
         Rows and columns, for the range of shifts.
     vertical_flips
         Off for ultrasound, whose top is always the probe.
+    strength
+        Multiplies the ranges of rotation, shift and zoom, and the exponents of gamma.
     """
 
-    def __init__(self, image_size: tuple[int, int], *, vertical_flips: bool) -> None:
+    def __init__(
+        self, image_size: tuple[int, int], *, vertical_flips: bool, strength: float = 1.0
+    ) -> None:
         from monai.transforms import Compose, RandAdjustContrastd, RandAffined, RandFlipd
 
         both = ["image", "mask"]
+        gamma = (GAMMA[0] ** strength, GAMMA[1] ** strength)
         flips = [RandFlipd(both, prob=FLIP_PROBABILITY, spatial_axis=1)]
         if vertical_flips:
             flips.append(RandFlipd(both, prob=FLIP_PROBABILITY, spatial_axis=0))
@@ -43,13 +48,13 @@ class Augmenter:
                 RandAffined(
                     both,
                     prob=AFFINE_PROBABILITY,
-                    rotate_range=ROTATION,
-                    translate_range=[SHIFT * side for side in image_size],
-                    scale_range=(ZOOM, ZOOM),
+                    rotate_range=strength * ROTATION,
+                    translate_range=[strength * SHIFT * side for side in image_size],
+                    scale_range=(strength * ZOOM, strength * ZOOM),
                     mode=("bilinear", "nearest"),
                     padding_mode="zeros",
                 ),
-                RandAdjustContrastd(["image"], prob=GAMMA_PROBABILITY, gamma=GAMMA),
+                RandAdjustContrastd(["image"], prob=GAMMA_PROBABILITY, gamma=gamma),
             ]
         )
 

@@ -128,9 +128,10 @@ class AutoencoderTask:
         return batch.to(self.device, memory_format=torch.channels_last)
 
 
-def augmenter_for(study: StudySpec) -> Augmenter:
+def augmenter_for(study: StudySpec, *, strength: float = 1.0) -> Augmenter:
     """The augmenter that fits a study's modality."""
-    return Augmenter(study.image_size, vertical_flips=study.modality != "US")
+    vertical_flips = study.modality != "US"
+    return Augmenter(study.image_size, vertical_flips=vertical_flips, strength=strength)
 
 
 def train_autoencoder(

@@ -36,6 +36,7 @@ from ppcmi_sf.workflows.folders import SiteFolder
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 
 BATCH = 8
+PAIR_STRENGTH = 1.5  # the mapping network sees few patients; an autoencoder needs less
 MAX_TRAINING_ITEMS = 512  # about 240 MB in float16 at the paper's size
 
 
@@ -144,7 +145,7 @@ def protect_training_pairs(
         cases, site.study, validation_fraction=record.validation_fraction, seed=record.seed
     )
     report, sent = ProtectReport(failures=list(data.failures)), []
-    augment = augmenter_for(site.study) if copies > 1 else None
+    augment = augmenter_for(site.study, strength=PAIR_STRENGTH) if copies > 1 else None
     plan = [
         (part, index, copy)
         for part, copies_of_part in ((data.training, copies), (data.validation, 1))
