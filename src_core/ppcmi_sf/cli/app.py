@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from ppcmi_sf.cli import (
     demo_command,
@@ -14,9 +19,29 @@ from ppcmi_sf.cli import (
     site_commands,
     study_commands,
 )
+from ppcmi_sf.cli.console import show_result
+
+WRONG_USAGE = 2
+
+
+class _Ppcmi(TyperGroup):
+    """Tells wrong usage as JSON, too."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
+        try:
+            return super().main(args, *rest, **more)
+        except SystemExit as stop:
+            if stop.code == WRONG_USAGE and "--json" in (sys.argv if args is None else args):
+                tell = getattr(stop.__context__, "format_message", lambda: "Wrong usage.")
+                hint = "See 'ppcmi --help', and --help of the verb."
+                fields = {"error": tell(), "hint": hint, "exit_code": WRONG_USAGE}
+                show_result(fields, [], as_json=True)
+            raise
+
 
 app = typer.Typer(
     name="ppcmi",
+    cls=_Ppcmi,
     help=(
         "Train one segmentation model together without sending each other images (PPCMI-SF). "
         "Research software, not a medical device."
@@ -24,7 +49,10 @@ app = typer.Typer(
     epilog=(
         "Exit codes: 0 done; 1 some cases failed, or an unforeseen error; 2 wrong usage; "
         "3 a file cannot be used; 4 study or key do not fit; 5 a bundle or model is damaged or "
-        "does not fit; 6 a training failed; 7 the machine lacks something; 130 cancelled."
+        "does not fit; 6 a training failed; 7 the machine lacks something; 130 cancelled.\n\n"
+        "With --json every verb prints one JSON object to standard output: its result, or "
+        "error, hint and exit_code. What failed in a batch is listed under failures. Messages and "
+        "progress go to standard error."
     ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,

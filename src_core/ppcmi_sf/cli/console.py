@@ -1,35 +1,56 @@
-"""What a verb prints: results to standard output, everything else to standard error."""
+"""What a verb prints: results to standard output, everything else to standard error.
+
+With ``--json`` standard output holds exactly one JSON object: the result, or
+``{"error": …, "hint": …, "exit_code": …}`` when there is none. A batch of which
+some cases failed has a result, with these cases under ``failures``, and exits
+with 1. Errors are told on standard error in words, with and without ``--json``.
+"""
 
 from __future__ import annotations
 
 import functools
 import json
+import math
 import os
-import signal
-import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
-from ppcmi_sf.errors import PartialFailure, PPCMIError
+from ppcmi_sf.cli.signals import CANCELLED, stoppable
+from ppcmi_sf.errors import PartialFailure, PPCMIError, ResourceError
 from ppcmi_sf.progress import Eta, Job, Progress, run
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
-CANCELLED = 130
 LINE_SECONDS = 10.0
 
-_errors = Console(stderr=True, highlight=False, soft_wrap=True)
-_results = Console(highlight=False, soft_wrap=True)
+_errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+_results = Console(highlight=False, soft_wrap=True, emoji=False)
+
+
+@dataclass
+class _Output:
+    """Of this process: whether results are no result of the whole, whether JSON was printed."""
+
+    of_a_step: bool = False
+    json_printed: bool = False
+
+
+_output = _Output()
 
 
 def say(text: str) -> None:
@@ -90,32 +111,57 @@ def _hours(seconds: float) -> str:
 def show_result(fields: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
     """Print a result: one JSON object for scripts, or lines for people."""
     if as_json:
-        typer.echo(json.dumps(fields, ensure_ascii=False, default=str))
+        # ASCII alone: no terminal and no pipe can spoil it.
+        typer.echo(json.dumps(_plain(fields), default=str, allow_nan=False))
+        _output.json_printed = True
         return
     for line in lines:
-        _results.print(line, markup=False)
+        (_errors if _output.of_a_step else _results).print(line, markup=False)
+
+
+def _plain(value: Any) -> Any:
+    """Replace numbers that JSON does not have by null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@contextmanager
+def steps_of_a_whole() -> Iterator[None]:
+    """Within it, verbs that are run one after another print their results as messages."""
+    _output.of_a_step = True
+    try:
+        yield
+    finally:
+        _output.of_a_step = False
 
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table to standard output."""
-    table = Table(title=title, title_justify="left")
+    """Print a table to standard output; ``headings`` that are texts go left, numbers right."""
+    table = Table(
+        title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1)
+    )
     for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 else "right")
+        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=index > 0)
     for row in rows:
-        table.add_row(*row)
-    _results.print(table)
+        table.add_row(*(Text(cell) for cell in row))
+    _results.print(table, soft_wrap=False)
 
 
-def fail_if_partial(failures: list[tuple[str, PPCMIError]], done: int) -> None:
+def fail_if_partial(failures: list[tuple[str, PPCMIError]], done: int, hint: str = "") -> None:
     """Raise when some cases of a batch failed.
 
     Raises
     ------
     PartialFailure
-        Listing them.
+        Listing them; with ``hint``, if given, instead of its own.
     """
     if failures:
-        raise PartialFailure(failures, done)
+        error = PartialFailure(failures, done)
+        error.hint = hint or error.hint
+        raise error
 
 
 def failure_fields(failures: list[tuple[str, PPCMIError]]) -> list[dict[str, str]]:
@@ -129,29 +175,31 @@ def command(verb: Callable[Arguments, None]) -> Callable[Arguments, None]:
     @functools.wraps(verb)
     def wrapped(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         as_json = bool(kwargs.get("json_output", False))
-        signal.signal(signal.SIGTERM, _interrupt)
-        with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
-            warnings.simplefilter("ignore")
-            warnings.filterwarnings("always", category=UserWarning, module=r"ppcmi_sf(\..*)?")
-            try:
+        _output.json_printed = False
+        try:
+            with stoppable(), warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                warnings.simplefilter("ignore")
+                warnings.filterwarnings("always", category=UserWarning, module=r"ppcmi_sf(\..*)?")
                 verb(*args, **kwargs)
-            except PPCMIError as error:
-                _show_error(error, as_json=as_json)
-                raise typer.Exit(error.exit_code) from None
-            except KeyboardInterrupt:
-                say("Cancelled. Nothing is half-written; the same command goes on from here.")
-                raise typer.Exit(CANCELLED) from None
-            except (typer.Exit, typer.Abort):
-                raise
-            except Exception as error:
-                _show_unforeseen(error)
+        except PPCMIError as error:
+            _show_error(error, as_json=as_json)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            hint = "Nothing is half-written; the same command goes on from here."
+            _tell("Cancelled.", hint, CANCELLED, as_json=as_json)
+            raise typer.Exit(CANCELLED) from None
+        except (typer.Exit, typer.Abort, BrokenPipeError):
+            raise
+        except MemoryError:
+            hint = "Close other programs, or use smaller images or batches."
+            text = "The memory of this computer is full."
+            _tell(text, hint, ResourceError.exit_code, as_json=as_json)
+            raise typer.Exit(ResourceError.exit_code) from None
+        except Exception as error:
+            _show_unforeseen(error, as_json=as_json)
 
     return wrapped
-
-
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def _show_warning(message: Warning | str, *_rest: object, **_more: object) -> None:
@@ -160,24 +208,37 @@ def _show_warning(message: Warning | str, *_rest: object, **_more: object) -> No
 
 def _show_error(error: PPCMIError, *, as_json: bool) -> None:
     listed = failure_fields(error.failures) if isinstance(error, PartialFailure) else []
-    if as_json:
-        fields = {"error": error.message, "hint": error.hint, "exit_code": error.exit_code}
-        typer.echo(json.dumps(fields | ({"failures": listed} if listed else {})), err=True)
-        return
     for failure in listed:
         _errors.print(f"  {failure['case']}: {failure['error']}", style="red", markup=False)
         say(f"    {failure['hint']}")
-    _errors.print(f"Error: {error.message}", style="bold red", markup=False)
-    if error.hint:
-        say(error.hint)
+    more = {"failures": listed} if listed else {}
+    _tell(error.message, error.hint, error.exit_code, as_json=as_json, **more)
 
 
-def _show_unforeseen(error: Exception) -> NoReturn:
+def _tell(message: str, hint: str, exit_code: int, *, as_json: bool, **more: object) -> None:
+    cancelled = exit_code == CANCELLED
+    text = message if cancelled else f"Error: {message}"
+    _errors.print(text, style="" if cancelled else "bold red", markup=False)
+    if hint:
+        say(hint)
+    if as_json and not _output.json_printed:
+        fields = {"error": message, "hint": hint, "exit_code": exit_code} | more
+        show_result(fields, [], as_json=True)
+
+
+def _show_unforeseen(error: Exception, *, as_json: bool) -> NoReturn:
     if os.environ.get("PPCMI_DEBUG"):
-        traceback.print_exc()
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{frame.filename.rpartition('ppcmi_sf')[2].lstrip('/')}:{frame.lineno}"
+        traceback.print_exception(error)
+    frames = traceback.extract_tb(error.__traceback__)
+    package = Path(__file__).parents[1]
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(package)]
+    frame = (own or list(frames))[-1]
     # Type and place only: a message could quote data.
-    say(f"Error: something went wrong inside ppcmi ({type(error).__name__} at {where}).")
-    say("Please report this; with PPCMI_DEBUG=1 the same command prints the details.")
-    sys.exit(1)
+    _tell(
+        f"Something went wrong inside ppcmi ({type(error).__name__} at "
+        f"{Path(frame.filename).name}:{frame.lineno}).",
+        "Please report this; with PPCMI_DEBUG=1 the same command prints the details.",
+        1,
+        as_json=as_json,
+    )
+    raise typer.Exit(1) from None

@@ -13,9 +13,19 @@ from typing import Annotated, Any
 
 import typer
 
-from ppcmi_sf.cli.console import command, drive, say, show_result, show_table
-from ppcmi_sf.cli.evaluate_command import HEADINGS, summary_rows
+from ppcmi_sf.cli import demo_files
+from ppcmi_sf.cli.console import (
+    command,
+    drive,
+    say,
+    show_result,
+    show_table,
+    steps_of_a_whole,
+)
+from ppcmi_sf.cli.evaluate_command import PIXELS
 from ppcmi_sf.cli.options import JsonOption, SeedOption
+from ppcmi_sf.cli.reports import score_cells, score_headings
+from ppcmi_sf.cli.signals import CANCELLED
 from ppcmi_sf.data import DEMO_SITES, write_phantom_folder, write_phantom_volume
 from ppcmi_sf.data.phantom import CLASS_NAMES
 from ppcmi_sf.errors import PPCMIError
@@ -30,6 +40,10 @@ TEST_IMAGES = 10
 TEST_SEED_STEP = 1_000_000  # test images come from other seeds than training images
 SAMPLE_IMAGES = 2
 SAMPLE_SITE = "north"
+RECORD = "demo.json"
+SAMPLE_RECORD = "sample.json"
+SAMPLE_PARTS = ("ultrasound", "volume", "site", "server")
+SHOWN = ("dice", "iou", "hd95_mm", "asd_mm")
 
 
 @dataclass(frozen=True)
@@ -67,36 +81,38 @@ def demo(
     """
     lengths = Lengths() if epochs is None else Lengths(epochs, epochs, 2)
     if sample_data is not None:
+        demo_files.clear(sample_data, SAMPLE_RECORD, SAMPLE_PARTS)
         with tempfile.TemporaryDirectory(prefix="ppcmi-demo-") as folder:
             _run_demo(context, Path(folder), lengths, seed)
-            _write_sample_data(Path(folder), sample_data, seed)
+            try:
+                _write_sample_data(Path(folder), sample_data, seed)
+            finally:
+                demo_files.remember(sample_data, SAMPLE_RECORD, seed, SAMPLE_PARTS)
         show_result(
             {"sample_data": str(sample_data)}, [f"Wrote {sample_data}"], as_json=json_output
         )
         return
-    if out.exists() and any(out.iterdir()):
-        if not (out / "demo.json").is_file():
-            raise PPCMIError(
-                f"{out}: there is something else in this folder.", hint="Choose another with --out."
-            )
-        shutil.rmtree(out)
-    if images_only:
-        _write_images(out, seed)
-        show_result(
-            {"out": str(out)}, [f"Wrote the images of three sites to {out}"], as_json=json_output
-        )
-        return
-    fields, reports = _run_demo(context, out, lengths, seed)
+    demo_files.clear(out, RECORD)
+    try:
+        if images_only:
+            _write_images(out, seed)
+            done = [f"Wrote the images of three sites to {out}"]
+            show_result({"out": str(out)}, done, as_json=json_output)
+            return
+        fields, reports = _run_demo(context, out, lengths, seed)
+    finally:
+        demo_files.remember(out, RECORD, seed)
     if json_output:
         show_result(fields, [], as_json=True)
         return
-    for site, report in reports.items():
-        show_table(f"Site {site}", HEADINGS, summary_rows(report))
+    rows = [
+        [site, summary.class_name, *score_cells(summary, SHOWN)]
+        for site, report in reports.items()
+        for summary in report.summaries
+    ]
+    headings = ["Site", "Class", *score_headings(PIXELS, SHOWN)]
+    show_table("Decoded masks against the truth, mean ± SD over test images", headings, rows)
     show_result({}, _closing_lines(out, fields), as_json=False)
-
-
-def _say_done(folder: Path, as_json: bool) -> None:
-    show_result({"folder": str(folder)}, [f"Wrote {folder}"], as_json=as_json)
 
 
 def _closing_lines(out: Path, fields: dict[str, Any]) -> list[str]:
@@ -108,7 +124,6 @@ def _closing_lines(out: Path, fields: dict[str, Any]) -> list[str]:
 
 
 def _write_images(out: Path, seed: int) -> None:
-    write_text(out / "demo.json", json.dumps({"seed": seed}) + "\n")
     for style in DEMO_SITES:
         folder = out / "data" / style.name
         drive(write_phantom_folder(folder / "train", style, TRAINING_IMAGES, seed, SIZE))
@@ -121,8 +136,9 @@ def _run_demo(
 ) -> tuple[dict[str, Any], dict[str, EvaluationReport]]:
     started = time.monotonic()
     _write_images(out, seed)
-    for line in _lines(out, lengths, seed):
-        _call(context, line)
+    with steps_of_a_whole():
+        for line in _lines(out, lengths, seed):
+            _call(context, line)
     names = [style.name for style in DEMO_SITES]
     reports = {
         name: drive(
@@ -183,14 +199,17 @@ def _lines(out: Path, lengths: Lengths, seed: int) -> list[str]:
 def _call(context: typer.Context, line: str) -> None:
     """Run one verb in this process, just as the shell would."""
     say(f"$ ppcmi {line}")
-    if context.find_root().command.main(shlex.split(line), standalone_mode=False):
-        raise PPCMIError("A step of the demo failed; see above.", hint="Try 'ppcmi doctor'.")
+    code = context.find_root().command.main(shlex.split(line), standalone_mode=False)
+    if code == CANCELLED:
+        raise KeyboardInterrupt
+    if code:
+        error = PPCMIError("A step of the demo failed; see above.", hint="Try 'ppcmi doctor'.")
+        error.exit_code = code
+        raise error
 
 
 def _write_sample_data(demo_folder: Path, target: Path, seed: int) -> None:
     """Pick a few images, one site and the server out of a demo's folder."""
-    for part in ("ultrasound", "volume", "site", "server"):
-        shutil.rmtree(target / part, ignore_errors=True)
     for style in DEMO_SITES:
         drive(
             write_phantom_folder(
@@ -198,11 +217,12 @@ def _write_sample_data(demo_folder: Path, target: Path, seed: int) -> None:
             )
         )
     volume = target / "volume"
-    volume.mkdir(parents=True)
+    volume.mkdir(parents=True, exist_ok=True)
     write_phantom_volume(volume / "image.nii.gz", volume / "mask.nii.gz", DEMO_SITES[0], seed)
     site = demo_folder / "sites" / SAMPLE_SITE
-    shutil.copytree(site, target / "site", ignore=shutil.ignore_patterns("registry.sqlite"))
+    private = shutil.ignore_patterns("registry.sqlite", "pairs.json")  # they hold paths
+    shutil.copytree(site, target / "site", ignore=private, dirs_exist_ok=True)
     key = f"{SAMPLE_SITE}.ppcmikey"
     shutil.copyfile(demo_folder / "keys" / key, target / "site" / key)
-    shutil.copytree(demo_folder / "server", target / "server")
+    shutil.copytree(demo_folder / "server", target / "server", dirs_exist_ok=True)
     shutil.copyfile(demo_folder / "scores.json", target / "scores.json")

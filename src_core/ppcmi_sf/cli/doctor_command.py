@@ -48,7 +48,11 @@ def doctor(json_output: JsonOption = False) -> None:
     if disk < ENOUGH_DISK:
         advice.append(f"Little disk space is free in {Path(tempfile.gettempdir())}.")
     fields["advice"] = advice
-    lines = [f"{key}: {value}" for key, value in fields.items() if key != "advice"]
+    lines = [
+        f"{key}: {'not installed' if value is None else value}"
+        for key, value in fields.items()
+        if key != "advice"
+    ]
     show_result(fields, [*lines, *(advice or ["All well."])], as_json=json_output)
 
 

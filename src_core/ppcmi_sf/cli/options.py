@@ -31,6 +31,17 @@ class PrecisionName(StrEnum):
     float32 = "float32"
 
 
+class LayoutName(StrEnum):
+    """How the cases lie in a folder."""
+
+    auto = "auto"
+    folder = "folder"
+    psfh = "psfh"
+    nerve = "nerve"
+    fumpe = "fumpe"
+    msd = "msd"
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")]
 DeviceOption = Annotated[
     DeviceName, typer.Option("--device", help="Where the networks run; auto takes a GPU if any.")
@@ -41,7 +52,8 @@ KeyOption = Annotated[Path, typer.Option("--key", help="The site's client key fi
 SiteDirOption = Annotated[Path, typer.Option("--site-dir", help="The site's folder.")]
 ServerDirOption = Annotated[Path, typer.Option("--server-dir", help="The server's folder.")]
 LayoutOption = Annotated[
-    str, typer.Option("--layout", help="auto, folder, psfh, nerve, fumpe or msd.")
+    LayoutName,
+    typer.Option("--layout", help="How the data set lies on disk; auto goes by what is there."),
 ]
 PrecisionOption = Annotated[
     PrecisionName,
@@ -88,15 +100,17 @@ def bundle_files(paths: Sequence[Path], kind: str) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
+        if not path.exists():
+            raise InputFileError(path, "there is no such file or folder.", hint="Check the path.")
         if path.is_dir():
             inside = sorted(path.glob(f"{kind}*.safetensors"))
             if not inside:
                 raise InputFileError(
                     path,
                     f"there is no '{kind}' bundle in this folder.",
-                    hint="Check the folder, or name the files.",
+                    hint="Check the folder, or name the files themselves.",
                 )
             found.extend(inside)
         else:
             found.append(path)
-    return found
+    return list(dict.fromkeys(found))  # a file that is given twice counts once

@@ -26,6 +26,7 @@ from ppcmi_sf.cli.options import (
     bundle_files,
     pick_device,
 )
+from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line
 from ppcmi_sf.study import StudySpec
 
 app = typer.Typer(help="What the mapping server does.", no_args_is_help=True)
@@ -90,19 +91,18 @@ def train(
         retrain=retrain,
     )
     report = drive(job)
-    pairs = ", ".join(f"{name} {count}" for name, count in report.pairs.items())
+    pairs = ", ".join(f"{number} of {name}" for name, number in report.pairs.items())
     show_result(
         {
             "server_dir": str(server_dir),
             "pairs": report.pairs,
             "parameters": report.parameters,
-            "fit": vars(report.fit),
+            "fit": fit_fields(report.fit),
         },
         [
-            f"Trained the mapping network ({report.parameters / 1e6:.1f} M parameters) on pairs of "
+            f"Trained the mapping network ({report.parameters / 1e6:.1f} M parameters) with pairs, "
             f"{pairs}: {server_dir}",
-            f"Best epoch {report.fit.best_epoch} of {report.fit.epochs}, "
-            f"validation loss {report.fit.best_loss:.4f}",
+            f"Mapping network: {fit_line(report.fit)}",
         ],
         as_json=json_output,
     )
@@ -131,10 +131,7 @@ def map_(
             "skipped": report.skipped,
             "failures": failure_fields(report.failures),
         },
-        [
-            f"Wrote {len(report.written)} replies to {out}"
-            + (f"; {len(report.skipped)} were there already" if report.skipped else "")
-        ],
+        [f"Wrote {count(len(report.written), 'reply')} to {out}" + already(report.skipped)],
         as_json=json_output,
     )
     fail_if_partial(report.failures, len(report.written) + len(report.skipped))

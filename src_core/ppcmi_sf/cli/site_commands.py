@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +19,7 @@ from ppcmi_sf.cli.options import (
     FrameOption,
     JsonOption,
     KeyOption,
+    LayoutName,
     LayoutOption,
     LearningRateOption,
     MasksOption,
@@ -32,7 +35,9 @@ from ppcmi_sf.cli.options import (
     bundle_files,
     pick_device,
 )
+from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line
 from ppcmi_sf.data import find_cases_with_problems
+from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.study import StudySpec
 
@@ -52,6 +57,12 @@ REVEAL_EXAMPLE = (
 )
 
 
+LEFT_OUT = (
+    "The site was trained without them; each is listed with its reason. To train with them, mend "
+    "them and run the same command again with --retrain."
+)
+
+
 class MaskLossName(StrEnum):
     """Losses of the mask autoencoder."""
 
@@ -66,7 +77,7 @@ def train(
     study: StudyOption,
     name: Annotated[str, typer.Option("--name", help="Name of the site.")],
     site_dir: SiteDirOption,
-    layout: LayoutOption = "auto",
+    layout: LayoutOption = LayoutName.auto,
     masks: MasksOption = None,
     epochs: EpochsOption = 100,
     batch_size: BatchSizeOption = 8,
@@ -96,7 +107,11 @@ def train(
     from ppcmi_sf.workflows.train_site import train_site
 
     spec = StudySpec.load(study)
-    cases, problems = find_cases_with_problems(data, layout=layout, masks=masks, need_masks=True)
+    cases, problems = find_cases_with_problems(
+        data, layout=layout.value, masks=masks, need_masks=True
+    )
+    if not cases:
+        fail_if_partial(problems, 0)
     options = AutoencoderOptions(
         fit=FitOptions(epochs, batch_size, learning_rate, patience, seed),
         mask_loss=mask_loss.value,
@@ -120,19 +135,19 @@ def train(
             "site_dir": str(site_dir),
             "training_slices": report.training_slices,
             "validation_slices": report.validation_slices,
-            "image": vars(report.image),
-            "mask": vars(report.mask),
+            "image": fit_fields(report.image),
+            "mask": fit_fields(report.mask),
             "failures": failure_fields(failures),
         },
         [
-            f"Trained site '{name}' on {report.training_slices} slices "
-            f"({report.validation_slices} set apart): {site_dir}",
-            f"Image autoencoder: best epoch {report.image.best_epoch} of {report.image.epochs}; "
-            f"mask autoencoder: {report.mask.best_epoch} of {report.mask.epochs}",
+            f"Trained site '{name}' on {count(report.training_slices, 'slice')} "
+            f"({report.validation_slices} more set apart for validation): {site_dir}",
+            f"Image autoencoder: {fit_line(report.image)}",
+            f"Mask autoencoder: {fit_line(report.mask)}",
         ],
         as_json=json_output,
     )
-    fail_if_partial(failures, len(cases) - len(report.failures))
+    fail_if_partial(failures, len(cases) - len(report.failures), LEFT_OUT)
 
 
 @app.command("protect", epilog=PROTECT_EXAMPLE)
@@ -151,7 +166,7 @@ def protect(
             "--copies", min=1, help="With --pairs: each slice so often, augmented but for once."
         ),
     ] = None,
-    layout: LayoutOption = "auto",
+    layout: LayoutOption = LayoutName.auto,
     masks: MasksOption = None,
     slice_axis: SliceAxisOption = None,
     frame: FrameOption = None,
@@ -167,11 +182,16 @@ def protect(
     from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 
     client_key = ClientKey.load(key)
-    cases, problems = find_cases_with_problems(images, layout=layout, masks=masks, need_masks=pairs)
+    cases, problems = find_cases_with_problems(
+        images, layout=layout.value, masks=masks, need_masks=pairs
+    )
+    if not cases:
+        fail_if_partial(problems, 0)
     chosen = pick_device(device)
     if pairs:
-        study = StudySpec.load(site_dir / "study.yaml")
-        default = 1 if study.mapping == "paper" else 8
+        from ppcmi_sf.workflows.folders import SiteFolder
+
+        default = 1 if SiteFolder(site_dir).study().mapping == "paper" else 8
         job = protect_training_pairs(
             site_dir,
             client_key,
@@ -205,14 +225,31 @@ def protect(
             "failures": failure_fields(failures),
         },
         [
-            f"Wrote {len(report.written)} bundles with {report.items} items "
+            f"Wrote {count(len(report.written), 'bundle')} with {count(report.items, 'slice')} "
             f"({report.bytes / 2**20:.1f} MiB) to {out}"
-            + (f"; {len(report.skipped)} were there already" if report.skipped else "")
+            + (f"; {count(len(report.skipped), 'case')} done before" if report.skipped else "")
         ],
         as_json=json_output,
     )
+    if pairs:
+        _tell_of_others(out, client_key.site, report.written)
     say("Bundles are not encrypted yet: treat them as patient data.")
     fail_if_partial(failures, len(cases) - len(report.failures))
+
+
+def _tell_of_others(out: Path, site: str, written: Sequence[Path]) -> None:
+    """Two exports of the same patients would count twice in the server's training."""
+    from ppcmi_sf.bundle import read_header
+
+    others = 0
+    for path in set(out.glob("training-*.safetensors")) - set(written) if written else ():
+        with suppress(PPCMIError):
+            others += read_header(path).site == site
+    if others:
+        say(
+            f"Note: {out} holds {count(others, 'training bundle')} of site '{site}' from earlier. "
+            "Give the server the new or the earlier ones; the same patients twice count twice."
+        )
 
 
 @app.command("reveal", epilog=REVEAL_EXAMPLE)
@@ -245,8 +282,8 @@ def reveal(
             "failures": failure_fields(report.failures),
         },
         [
-            f"Wrote {len(report.written)} masks to {out}"
-            + (f"; {len(report.skipped)} were there already" if report.skipped else "")
+            f"Wrote {count(len(report.written), 'mask')} to {out}"
+            + already(report.skipped, "--overwrite replaces them"),
         ],
         as_json=json_output,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,12 +22,45 @@ EXAMPLE = (
 )
 
 
+class ModalityName(StrEnum):
+    """What took the images."""
+
+    mr = "MR"
+    us = "US"
+    ct = "CT"
+    xr = "XR"
+    other = "OTHER"
+
+
+class ArrangementName(StrEnum):
+    """What the server holds."""
+
+    escrow = "escrow"
+    blind = "blind"
+
+
+class AutoencoderName(StrEnum):
+    """Sizes of the sites' autoencoders."""
+
+    paper = "ppcmi-sf"
+    small = "small"
+
+
+class MappingName(StrEnum):
+    """Mapping networks."""
+
+    fused = "fused"
+    paper = "paper"
+
+
 @app.command("new", epilog=EXAMPLE)
 @command
 def new(
     file: Annotated[Path, typer.Argument(help="The study file to write (.yaml).")],
     name: Annotated[str, typer.Option("--name", help="Name of the study.")],
-    modality: Annotated[str, typer.Option("--modality", help="MR, US, CT, XR or OTHER.")],
+    modality: Annotated[
+        ModalityName, typer.Option("--modality", case_sensitive=False, help="What took the images.")
+    ],
     classes: Annotated[
         list[str], typer.Option("--class", help="A structure, in order of its value: 1, 2, …")
     ],
@@ -42,12 +76,16 @@ def new(
         tuple[float, float], typer.Option("--percentiles", help="They become 0 and 1.")
     ] = (0.5, 99.5),
     arrangement: Annotated[
-        str, typer.Option("--arrangement", help="escrow or blind (the server holds no secret).")
-    ] = "escrow",
+        ArrangementName,
+        typer.Option("--arrangement", help="In a blind study the server holds no secret."),
+    ] = ArrangementName.escrow,
     autoencoder: Annotated[
-        str, typer.Option("--autoencoder", help="ppcmi-sf (the paper's widths) or small.")
-    ] = "ppcmi-sf",
-    mapping: Annotated[str, typer.Option("--mapping", help="fused (ours) or paper.")] = "fused",
+        AutoencoderName,
+        typer.Option("--autoencoder", help="ppcmi-sf has the paper's widths; small is for trials."),
+    ] = AutoencoderName.paper,
+    mapping: Annotated[
+        MappingName, typer.Option("--mapping", help="fused is ours; paper is slow.")
+    ] = MappingName.fused,
     skips: Annotated[
         bool, typer.Option("--skips/--no-skips", help="Without: the Privacy-SF form.")
     ] = True,
@@ -59,7 +97,7 @@ def new(
         raise InputFileError(
             file, "this file exists already.", hint="Choose another name, or add --force."
         )
-    if modality == "CT" and window is None:
+    if modality is ModalityName.ct and window is None:
         raise StudyError(
             "A CT study needs a fixed window.", hint="Add for example --window 40 400."
         )
@@ -72,22 +110,23 @@ def new(
         study = StudySpec.model_validate(
             {
                 "name": name,
-                "modality": modality,
+                "modality": modality.value,
                 "classes": [item.model_dump() for item in make_classes(classes)],
                 "image_size": size,
                 "channels": channels,
                 "normalization": normalization,
-                "arrangement": arrangement,
-                "autoencoder": autoencoder,
-                "mapping": mapping,
+                "arrangement": arrangement.value,
+                "autoencoder": autoencoder.value,
+                "mapping": mapping.value,
                 "use_skips": skips,
             }
         )
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
         raise StudyError(
-            f"This study is not valid: {where}: {first['msg']}.",
+            f"This study is not valid: {where + ': ' if where else ''}{problem}.",
             hint="See 'ppcmi study new --help'.",
         ) from None
     study.save(file)

@@ -8,6 +8,7 @@ site folder                               server folder
 ``mask_autoencoder.safetensors``          ``shares/<site>.json`` (``escrow`` only)
 ``training.json``: how it was trained     ``training.json``
 ``registry.sqlite``: the site's ledger
+``pairs.json``: training bundles made
 ========================================  =========================================
 """
 
@@ -30,6 +31,7 @@ from ppcmi_sf.models.store import ModelHeader, SiteLink, load_model, read_header
 from ppcmi_sf.registry import Registry
 from ppcmi_sf.roles import MappingServer, Site
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows.pairs_ledger import PairsLedger
 
 STUDY_FILE = "study.yaml"
 TRAINING_FILE = "training.json"
@@ -62,6 +64,11 @@ class SiteFolder:
     def registry(self) -> Registry:
         """The site's ledger."""
         return Registry(self.root / "registry.sqlite")
+
+    @property
+    def pairs(self) -> PairsLedger:
+        """Which training bundles were made of which data."""
+        return PairsLedger(self.root / "pairs.json")
 
     def model_file(self, role: str) -> Path:
         """Weights of the image or the mask autoencoder."""

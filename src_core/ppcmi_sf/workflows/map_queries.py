@@ -37,6 +37,8 @@ def map_queries(
 ) -> Job[MapReport]:
     """Answer each query with a reply ``reply-to-<id>``. One that is answered in ``out`` is skipped.
 
+    An answer from before the mapping network was trained again is replaced.
+
     Raises
     ------
     PPCMIError
@@ -44,6 +46,7 @@ def map_queries(
         query alone is listed in the report.
     """
     server, model = ServerFolder(Path(folder)).load(device)
+    trained = ServerFolder(Path(folder)).model_file.stat().st_mtime_ns
     report = MapReport()
     for index, path in enumerate(queries):
         step = Progress(index, len(queries), f"Mapping {path.name}")
@@ -52,7 +55,7 @@ def map_queries(
             query = read_bundle(path, server.study)
             _check(query, model, path)
             target = Path(out) / f"reply-to-{query.header.bundle_id}.safetensors"
-            if target.is_file():
+            if target.is_file() and target.stat().st_mtime_ns >= trained:
                 report.skipped.append(path.name)
                 continue
             mapped = []

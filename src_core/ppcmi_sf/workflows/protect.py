@@ -32,6 +32,7 @@ from ppcmi_sf.registry import SentCase, source_stamp
 from ppcmi_sf.training.autoencoders import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, load_site_data
 from ppcmi_sf.workflows.folders import SiteFolder
+from ppcmi_sf.workflows.pairs_ledger import pairs_asked
 
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 
@@ -131,7 +132,8 @@ def protect_training_pairs(
     """Write the site's training pairs: each slice as it is and ``copies - 1`` augmented ones.
 
     The patients that were set apart in the site's own training are marked as
-    validation items and not augmented.
+    validation items and not augmented. Pairs that are in ``out`` already, of the same
+    files and with the same settings, are not made again.
 
     Raises
     ------
@@ -140,7 +142,15 @@ def protect_training_pairs(
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
-    record, registry = site_folder.record(), site_folder.registry
+    record, registry, ledger = site_folder.record(), site_folder.registry, site_folder.pairs
+    asked = pairs_asked(cases, key.key_id, encoders, copies, precision, record)
+    before = ledger.find(asked, Path(out))
+    if before is not None:
+        failures = before.failures()
+        failed = {name for name, _ in failures}
+        return ProtectReport(
+            skipped=[case.name for case in cases if case.name not in failed], failures=failures
+        )
     data = yield from load_site_data(
         cases, site.study, validation_fraction=record.validation_fraction, seed=record.seed
     )
@@ -184,6 +194,7 @@ def protect_training_pairs(
             report.add(path, len(chunk))
             registry.record_sent(header, path, key.key_id)
             sent.append(header.bundle_id)
+        ledger.add(asked, report.written, report.failures)
     except BaseException:
         # Half of a site's pairs would be taken for all of them.
         for path in report.written:

@@ -11,8 +11,14 @@ import numpy.typing as npt
 import torch
 
 from ppcmi_sf.bundle import LatentBundle, read_bundle
-from ppcmi_sf.errors import BundleError, KeyFileError, PPCMIError, ResourceError
-from ppcmi_sf.imaging import assemble, labels_from_grid, mask_path, write_mask
+from ppcmi_sf.errors import (
+    BundleError,
+    InputFileError,
+    KeyFileError,
+    PPCMIError,
+    ResourceError,
+)
+from ppcmi_sf.imaging import assemble, labels_from_grid, mask_path, read_mask, write_mask
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.registry import SentCase
@@ -41,6 +47,8 @@ def reveal_replies(
 ) -> Job[RevealReport]:
     """Decode each reply to a mask named like its case. A mask that is there is kept.
 
+    With ``overwrite`` it is replaced, but nothing that is no mask of that image.
+
     Raises
     ------
     PPCMIError
@@ -50,6 +58,7 @@ def reveal_replies(
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
     registry, report = site_folder.registry, RevealReport()
+    sources: dict[Path, str] = {}  # whose mask is where, of this run
     for index, path in enumerate(replies):
         step = Progress(index, len(replies), f"Revealing {path.name}")
         yield step
@@ -57,9 +66,13 @@ def reveal_replies(
             reply = read_bundle(path, site.study)
             _check(reply, key, encoders, path)
             case, slices = registry.case_of_reply(reply.header, key.key_id)
-            if mask_path(case.geometry, Path(out), case.name).exists() and not overwrite:
-                report.skipped.append(case.name)
-                continue
+            target = mask_path(case.geometry, Path(out), case.name)
+            _check_target(target, case, sources.setdefault(target, case.source))
+            if target.exists():
+                if not overwrite:
+                    report.skipped.append(case.name)
+                    continue
+                _require_mask(target, case, site.study.class_count)
             planes: dict[int, npt.NDArray[np.uint8]] = {}
             for start in range(0, len(slices), BATCH):
                 part = reply.latents["mask"].items_at(slice(start, start + BATCH))
@@ -79,6 +92,33 @@ def reveal_replies(
 def _write(case: SentCase, planes: dict[int, npt.NDArray[np.uint8]], out: Path) -> Path:
     labels = assemble(planes, case.fit, case.geometry.shape)
     return write_mask(labels, case.geometry, out, case.name)
+
+
+def _check_target(target: Path, case: SentCase, source_there: str) -> None:
+    """Refuse to write over the image itself, or over another case's mask of this run."""
+    if source_there != case.source:
+        raise InputFileError(
+            target,
+            f"two images are called '{case.name}': {source_there} and {case.source}.",
+            hint="Reveal the replies of the two folders one after the other, into two folders.",
+        )
+    if target.resolve() == Path(case.source).resolve():
+        raise InputFileError(
+            target,
+            "the mask would replace the image itself.",
+            hint="Give another folder with --out.",
+        )
+
+
+def _require_mask(target: Path, case: SentCase, class_count: int) -> None:
+    try:
+        read_mask(target, class_count, image_geometry=case.geometry)
+    except InputFileError as error:
+        raise InputFileError(
+            target,
+            f"this file is no mask of '{case.name}', so it is not replaced.",
+            hint="Give another folder with --out, or delete the file yourself.",
+        ) from error
 
 
 def _check(reply: LatentBundle, key: ClientKey, encoders: str, path: Path) -> None:
