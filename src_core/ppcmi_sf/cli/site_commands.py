@@ -226,8 +226,8 @@ def protect(
         },
         [
             f"Wrote {count(len(report.written), 'bundle')} with {count(report.items, 'slice')} "
-            f"({report.bytes / 2**20:.1f} MiB) to {out}"
-            + (f"; {count(len(report.skipped), 'case')} done before" if report.skipped else "")
+            f"({report.bytes / 2**20:.1f} MiB) to {out}",
+            *([f"Done before: {count(len(report.skipped), 'case')}."] * bool(report.skipped)),
         ],
         as_json=json_output,
     )
