@@ -1,0 +1,75 @@
+"""Augmentation: seeded, image and mask together, within range, no new labels."""
+
+import numpy as np
+import pytest
+
+from ppcmi_sf.training.augment import Augmenter
+from ppcmi_sf.training.autoencoders import augmenter_for
+
+SIZE = (64, 96)
+
+
+@pytest.fixture(scope="module")
+def pair(ellipses):
+    images, masks = ellipses(3, 1, size=SIZE, classes=3)
+    return (images / 255).astype(np.float32), masks[0]
+
+
+@pytest.fixture(scope="module")
+def augmenter():
+    return Augmenter(SIZE, vertical_flips=True)
+
+
+def test_the_same_seed_gives_the_same(augmenter, pair):
+    one = augmenter(*pair, (1, 2, 3))
+    augmenter(*pair, (9, 9, 9))
+    two = Augmenter(SIZE, vertical_flips=True)(*pair, (1, 2, 3))
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a, b)
+    other = augmenter(*pair, (1, 2, 4))
+    assert not np.array_equal(one[0], other[0])
+
+
+def test_types_range_and_labels(augmenter, pair):
+    for seed in range(40):
+        image, mask = augmenter(*pair, (seed,))
+        assert (image.dtype, image.shape) == (np.float32, (1, *SIZE))
+        assert (mask.dtype, mask.shape) == (np.uint8, SIZE)
+        assert 0 <= image.min() <= image.max() <= 1
+        assert set(np.unique(mask)) <= {0, 1, 2}
+        assert (mask == 1).sum() > 100
+
+
+def test_image_and_mask_move_together(augmenter, pair):
+    """Draw the mask as the image: wherever it went, the two still agree."""
+    mask = (pair[1] > 0).astype(np.uint8)
+    moved = 0
+    for seed in range(25):
+        image, label = augmenter(mask[None].astype(np.float32), mask, (seed,))
+        found = image[0] > 0.5
+        overlap = 2 * (found & (label == 1)).sum() / (found.sum() + (label == 1).sum())
+        assert overlap > 0.93, seed
+        moved += not np.array_equal(label, mask)
+    assert moved > 15
+
+
+def test_ultrasound_is_never_turned_over(make_study):
+    """A bright upper edge stays up; other modalities are flipped about half of the time."""
+    image = np.zeros((1, 64, 64), np.float32)
+    image[:, 8:20] = 1
+    mask = np.zeros((64, 64), np.uint8)
+
+    def share_upside_down(modality):
+        augment = augmenter_for(make_study(modality=modality))
+        results = [augment(image, mask, (seed,))[0][0] for seed in range(40)]
+        return np.mean([one[32:].sum() > one[:32].sum() for one in results])
+
+    assert share_upside_down("US") == 0
+    assert 0.2 < share_upside_down("MR") < 0.8
+
+
+def test_inputs_stay_as_they_were(augmenter, pair):
+    copies = [array.copy() for array in pair]
+    augmenter(*pair, (5,))
+    for array, copy in zip(pair, copies, strict=True):
+        np.testing.assert_array_equal(array, copy)
