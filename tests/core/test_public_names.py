@@ -1,0 +1,27 @@
+import subprocess
+import sys
+
+import pytest
+
+import ppcmi_sf
+
+
+@pytest.mark.parametrize("name", ppcmi_sf.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(ppcmi_sf, name) is not None
+    assert name in dir(ppcmi_sf)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nothing_like_it"):
+        _ = ppcmi_sf.nothing_like_it
+
+
+def test_the_light_names_do_not_load_torch() -> None:
+    code = (
+        "import sys, ppcmi_sf as p; p.StudySpec, p.ClientKey, p.run; print('torch' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "False"
