@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import ppcmi_sf
 from ppcmi_sf.errors import InputFileError
 
 
@@ -19,7 +18,7 @@ def sample_data_folder() -> Path:
     InputFileError
         It is in neither place.
     """
-    package = Path(ppcmi_sf.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "sample_data"
     checkout = package.parents[1] / "sample_data"
     for folder in (installed, checkout):
