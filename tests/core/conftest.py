@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,14 @@ from PIL import Image
 from ppcmi_sf.data import Case
 from ppcmi_sf.imaging import read_mask
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.models.autoencoder import Autoencoder
+from ppcmi_sf.models.store import load_model, read_header, save_model
 from ppcmi_sf.progress import run
 from ppcmi_sf.study import StudySpec, make_classes
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
 from ppcmi_sf.training.loop import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions
+from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.map_queries import map_queries
 from ppcmi_sf.workflows.protect import ProtectReport, protect_queries, protect_training_pairs
 from ppcmi_sf.workflows.reveal import RevealReport, reveal_replies
@@ -127,14 +131,27 @@ class Collaboration:
         return float(np.mean(scores))
 
 
-SITE_OPTIONS = AutoencoderOptions(fit=FitOptions(epochs=18, batch_size=8, seed=3), augment=False)
+SITE_OPTIONS = AutoencoderOptions(
+    fit=FitOptions(epochs=14, batch_size=4, learning_rate=8e-3, seed=3), augment=False
+)
 SERVER_OPTIONS = MappingOptions(
     fit=FitOptions(epochs=12, batch_size=16, learning_rate=3e-3, seed=3)
 )
 
 
-def collaborate(root: Path, study: StudySpec) -> Collaboration:
-    """Run the whole chain through files."""
+def adopt(site: Path, trained: Path, study: StudySpec) -> None:
+    """Take over autoencoders of a study that differs in its arrangement alone."""
+    study.save(site / "study.yaml")
+    shutil.copy(trained / "training.json", site / "training.json")
+    for role in ("image", "mask"):
+        path, model = SiteFolder(trained).model_file(role), Autoencoder(study, role)
+        load_model(path, model)
+        header = read_header(path).model_copy(update={"study": study.fingerprint})
+        save_model(SiteFolder(site).model_file(role), model, header)
+
+
+def collaborate(root: Path, study: StudySpec, trained: Collaboration | None = None):
+    """Run the whole chain through files; ``trained`` spares the sites' own training."""
     every = Collaboration(root, study)
     for number, name in enumerate(SITES):
         images, masks = draw_ellipses(number, 20)
@@ -146,11 +163,15 @@ def collaborate(root: Path, study: StudySpec) -> Collaboration:
         if study.arrangement == "escrow":
             every.shares.append(root / "shares" / f"{name}.share")
             key.transform_share().save(every.shares[-1])
-        every.site_reports[name] = run(
-            train_site(
-                every.site(name), study, name, every.training[name], SITE_OPTIONS, device=CPU
+        if trained is None:
+            every.site_reports[name] = run(
+                train_site(
+                    every.site(name), study, name, every.training[name], SITE_OPTIONS, device=CPU
+                )
             )
-        )
+        else:
+            adopt(every.site(name), trained.site(name), study)
+            every.site_reports[name] = trained.site_reports[name]
         every.pair_reports[name] = run(
             protect_training_pairs(
                 every.site(name), key, every.training[name], root / "pairs", device=CPU, copies=3
@@ -181,6 +202,6 @@ def escrow(tmp_path_factory) -> Collaboration:
 
 
 @pytest.fixture(scope="session")
-def blind(tmp_path_factory) -> Collaboration:
-    """The same in the blind arrangement."""
-    return collaborate(tmp_path_factory.mktemp("blind"), small_study(arrangement="blind"))
+def blind(tmp_path_factory, escrow) -> Collaboration:
+    """The same in the blind arrangement, with the same autoencoders."""
+    return collaborate(tmp_path_factory.mktemp("blind"), small_study(arrangement="blind"), escrow)
