@@ -65,9 +65,23 @@ def share_transform(
     epoch. The client key cannot be computed from it.
     """
     share = ClientKey.load(key).transform_share()
+    _require_free(out)
     share.save(out)
     say("Whoever holds this file can read this site's latents. " + NOT_PROTECTED)
     show_result(_fields(out, share), _lines(out, share), as_json=json_output)
+
+
+def _require_free(out: Path) -> None:
+    """A share may be written again, since it comes out the same; a key is never replaced."""
+    if not out.exists():
+        return
+    try:
+        TransformShare.load(out)
+    except KeyFileError as error:
+        raise KeyFileError(
+            f"{out}: there is a file already that is no transform share (maybe a key).",
+            hint="Choose another name.",
+        ) from error
 
 
 def _fields(file: Path, secret: ClientKey | TransformShare) -> dict[str, Any]:

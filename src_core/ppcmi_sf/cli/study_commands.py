@@ -89,14 +89,16 @@ def new(
     skips: Annotated[
         bool, typer.Option("--skips/--no-skips", help="Without: the Privacy-SF form.")
     ] = True,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a study that is there.")] = False,
     json_output: JsonOption = False,
 ) -> None:
     """Write a study file. Every site and the server need the very same one."""
-    if file.exists() and not force:
-        raise InputFileError(
-            file, "this file exists already.", hint="Choose another name, or add --force."
-        )
+    if file.exists():
+        if not force:
+            raise InputFileError(
+                file, "this file exists already.", hint="Choose another name, or add --force."
+            )
+        _require_study(file)
     if modality is ModalityName.ct and window is None:
         raise StudyError(
             "A CT study needs a fixed window.", hint="Add for example --window 40 400."
@@ -135,3 +137,12 @@ def new(
         [f"Wrote {file}", f"Fingerprint {study.fingerprint}"],
         as_json=json_output,
     )
+
+
+def _require_study(file: Path) -> None:
+    try:
+        StudySpec.load(file)
+    except InputFileError as error:
+        raise InputFileError(
+            file, "not a study, so it is not replaced.", hint="Choose another name."
+        ) from error
