@@ -30,7 +30,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.registry import SentCase, source_stamp
 from ppcmi_sf.training.autoencoders import augmenter_for
-from ppcmi_sf.training.dataset import GridSlices, load_site_data
+from ppcmi_sf.training.dataset import GridSlices, SiteData, load_site_data
 from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.pairs_ledger import pairs_asked
 
@@ -156,12 +156,7 @@ def protect_training_pairs(
     )
     report, sent = ProtectReport(failures=list(data.failures)), []
     augment = augmenter_for(site.study, strength=PAIR_STRENGTH) if copies > 1 else None
-    plan = [
-        (part, index, copy)
-        for part, copies_of_part in ((data.training, copies), (data.validation, 1))
-        for copy in range(copies_of_part)
-        for index in range(len(part))
-    ]
+    plan = _plan(data, copies)
 
     def load(part: GridSlices, index: int, copy: int) -> Pair:
         image, mask = part.images[index].astype(np.float32), part.masks[index]
@@ -203,6 +198,16 @@ def protect_training_pairs(
             registry.forget(bundle_id)
         raise
     return report
+
+
+def _plan(data: SiteData, copies: int) -> list[tuple[GridSlices, int, int]]:
+    """Part, slice and copy of every pair; copy 0 is the slice as it is."""
+    return [
+        (part, index, copy)
+        for part, copies_of_part in ((data.training, copies), (data.validation, 1))
+        for copy in range(copies_of_part)
+        for index in range(len(part))
+    ]
 
 
 def _header(
