@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
+from contextlib import suppress
+from typing import NoReturn
 
 from ppcmi_sf.cli.signals import CANCELLED, stoppable
 
@@ -19,7 +22,19 @@ def main() -> None:
 
             app()
     except KeyboardInterrupt:  # before a verb has begun
-        sys.exit(CANCELLED)
+        _leave()
+    except SystemExit as stop:
+        if stop.code == CANCELLED:
+            _leave()
+        raise
+
+
+def _leave() -> NoReturn:
+    """End at once: everything is cleaned up, and taking torch apart can last a second."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(CANCELLED)
 
 
 __all__ = ["main"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ppcmi_sf.cli.console import command, show_result
+from ppcmi_sf.cli.console import command, say, show_result
 from ppcmi_sf.cli.options import JsonOption
 from ppcmi_sf.errors import BundleError, InputFileError, KeyFileError
 from ppcmi_sf.keys import ClientKey, TransformShare
@@ -23,7 +24,14 @@ def inspect(
 ) -> None:
     """Say what a file is: study, key, transform share, latent bundle, model or image."""
     fields = _describe(file)
-    show_result(fields, [f"{key}: {value}" for key, value in fields.items()], as_json=json_output)
+    show_result(fields, _lines(fields), as_json=json_output)
+
+
+def _lines(fields: dict[str, Any]) -> list[str]:
+    shown = {key: value for key, value in fields.items() if value is not None}
+    if fields.get("spacing_mm", 1) is None:
+        shown["spacing_mm"] = "not stated"
+    return [f"{key}: {value}" for key, value in shown.items()]
 
 
 def _describe(file: Path) -> dict[str, Any]:
@@ -31,10 +39,10 @@ def _describe(file: Path) -> dict[str, Any]:
 
     if not file.exists():
         raise InputFileError(file, "there is no such file.", hint="Check the path.")
-    if file.suffix in (".yaml", ".yml"):
+    if file.suffix.lower() in (".yaml", ".yml"):
         study = StudySpec.load(file)
         return {"kind": "study", "fingerprint": study.fingerprint} | study.model_dump(mode="json")
-    if file.suffix == ".safetensors":
+    if file.suffix.lower() == ".safetensors":
         return _weights_or_bundle(file)
     if file.is_dir() or is_supported(file):
         return _image(file)
@@ -68,9 +76,12 @@ def _weights_or_bundle(file: Path) -> dict[str, Any]:
 def _key_or_share(file: Path) -> dict[str, Any]:
     for kind in (ClientKey, TransformShare):
         try:
-            secret = kind.load(file)
+            with warnings.catch_warnings(record=True) as told:  # it may be no key at all
+                secret = kind.load(file)
         except KeyFileError:
             continue
+        for warning in told:
+            say(f"Warning: {warning.message}")
         return {
             "kind": secret.noun,
             "site": secret.site,

@@ -6,123 +6,160 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from dataclasses import dataclass, field
 
 import pytest
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-
 SECONDS = 2.0
+SIGNALS = {"int": signal.SIGINT, "term": signal.SIGTERM}
 
 
-@pytest.fixture
-def stop(script, tmp_path):
-    """Start a verb, send a signal once ``begun`` says so, and give back what it printed."""
+@dataclass
+class Running:
+    """A verb in a process of its own, stopped by a signal as soon as it is well under way."""
 
-    def run(words, number, begun):
-        log = tmp_path / "stderr"
-        with log.open("wb") as errors:
-            process = subprocess.Popen(
-                [str(script), *(str(word) for word in words)],
+    line: list
+    number: int
+    under_way: object
+    log: object
+    process: subprocess.Popen = field(init=False)
+    sent: float = 0.0
+    took: float = 0.0
+
+    def start(self):
+        with self.log.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [str(word) for word in self.line],
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
-            deadline = time.monotonic() + 120
-            while not begun(log.read_text()) and time.monotonic() < deadline:
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.01)
-            sent = time.monotonic()
-            process.send_signal(number)
-            out, _ = process.communicate(timeout=60)
-            took = time.monotonic() - sent
-        return process.returncode, out.decode(), log.read_text(), took
+
+    def step(self) -> bool:
+        """Signal it when it is time, and say whether it has ended."""
+        if not self.sent:
+            assert self.process.poll() is None, self.said
+            if self.under_way(self.said):
+                self.sent = time.monotonic()
+                self.process.send_signal(self.number)
+        elif self.process.poll() is not None:
+            self.took = time.monotonic() - self.sent
+            return True
+        return False
+
+    @property
+    def said(self):
+        return self.log.read_text()
+
+
+@pytest.fixture
+def stop(tmp_path):
+    """Stop several verbs at the same time (each takes seconds to start); give back their output."""
+
+    def run(*wanted):
+        running = [
+            Running(line, number, under_way, tmp_path / f"stderr{index}")
+            for index, (line, number, under_way) in enumerate(wanted)
+        ]
+        for one in running:
+            one.start()
+        waiting, deadline = list(running), time.monotonic() + 120
+        while waiting:
+            assert time.monotonic() < deadline, [one.said for one in waiting]
+            waiting = [one for one in waiting if not one.step()]
+            time.sleep(0.01)
+        for one in running:
+            assert one.process.returncode == 130, one.said
+            assert "Cancelled.\n" in one.said and "Traceback" not in one.said
+            assert one.took < SECONDS
+        return [one.process.stdout.read().decode() for one in running]
 
     return run
 
 
-def hidden(folder):
-    return [
-        path.name
-        for path in folder.rglob(".*")
-        if not path.name.endswith("_autoencoder.checkpoint.safetensors")
-        and "mapping_network.checkpoint" not in path.name
-    ]
+def test_site_train(escrow_chain, tmp_path, stop, ppcmi, script):
+    chain, wanted, words, checkpoints = escrow_chain, [], {}, {}
+    for name, number in SIGNALS.items():
+        words[name] = [
+            "site", "train", chain.at("data", "north"), "--study", chain.study, "--name", "north",
+            "--site-dir", tmp_path / name, "--epochs", 40, "--patience", 40, "--no-augment",
+        ]  # fmt: skip
+        checkpoint = tmp_path / name / ".image_autoencoder.checkpoint.safetensors"
+        checkpoints[name] = checkpoint
+        wanted.append(
+            ([script, *words[name], "--json"], number, lambda _, file=checkpoint: file.is_file())
+        )
+    for out in stop(*wanted):
+        assert out.count("\n") == 1 and '"exit_code": 130' in out
+    for name in SIGNALS:
+        assert list((tmp_path / name).iterdir()) == [checkpoints[name]]
+        trained = ppcmi(*words[name], "--json").json
+        assert trained["image"]["epochs"] == trained["mask"]["epochs"] == 40
+        assert not list((tmp_path / name).glob(".*"))
 
 
-def check(stopped):
-    code, out, err, took = stopped
-    assert code == 130, err
-    assert "Cancelled. " in err.replace("\n", " ") and "Traceback" not in err
-    assert took < SECONDS
-    return out
+def test_server_train(escrow_chain, tmp_path, stop, ppcmi, script):
+    chain, wanted, words = escrow_chain, [], {}
+    for name, number in SIGNALS.items():
+        words[name] = [
+            "server", "train", chain.at("pairs", "north"), "--study", chain.study, "--share",
+            chain.share("north"), "--server-dir", tmp_path / name, "--epochs", 60,
+            "--patience", 60,
+        ]  # fmt: skip
+        checkpoint = tmp_path / name / ".mapping_network.checkpoint.safetensors"
+        wanted.append(([script, *words[name]], number, lambda _, file=checkpoint: file.is_file()))
+    assert stop(*wanted) == ["", ""]
+    for name in SIGNALS:
+        folder = tmp_path / name
+        assert len(list(folder.iterdir())) == 1
+        assert ppcmi(*words[name], "--json").json["fit"]["epochs"] == 60
+        assert sorted(path.name for path in folder.iterdir()) == [
+            "mapping_network.safetensors", "shares", "study.yaml",
+        ]  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_site_train(escrow_chain, tmp_path, stop, number, ppcmi):
-    chain, site = escrow_chain, tmp_path / "site"
-    words = [
-        "site", "train", chain.at("data", "north"), "--study", chain.study, "--name", "north",
-        "--site-dir", site, "--epochs", 60, "--no-augment",
-    ]  # fmt: skip
-    checkpoint = site / ".image_autoencoder.checkpoint.safetensors"
-    out = check(stop([*words, "--json"], number, lambda _: checkpoint.is_file()))
-    assert out.count("\n") == 1 and '"exit_code": 130' in out
-    assert [path.name for path in site.iterdir()] == [checkpoint.name]
-    before = checkpoint.stat().st_mtime_ns
-    trained = ppcmi(*words, "--json").json
-    assert trained["image"]["epochs"] > 0 and checkpoint.exists() is False and before
-    assert not hidden(site)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_server_train(escrow_chain, tmp_path, stop, number, ppcmi):
-    chain, server = escrow_chain, tmp_path / "server"
-    words = [
-        "server", "train", chain.at("pairs", "north"), "--study", chain.study, "--share",
-        chain.share("north"), "--server-dir", server, "--epochs", 60, "--patience", 60,
-    ]  # fmt: skip
-    checkpoint = server / ".mapping_network.checkpoint.safetensors"
-    check(stop(words, number, lambda _: checkpoint.is_file()))
-    assert [path.name for path in server.iterdir()] == [checkpoint.name]
-    assert ppcmi(*words, "--json").json["fit"]["epochs"] == 60
-    assert sorted(path.name for path in server.iterdir()) == [
-        "mapping_network.safetensors", "shares", "study.yaml",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_site_protect(escrow_chain, tmp_path, stop, number, ppcmi, ellipses, make_cases):
-    chain, out = escrow_chain.copy(tmp_path / "copy"), tmp_path / "out"
-    images, masks = ellipses(0, 1)
-    make_cases(tmp_path / "many", images, masks)
+def test_site_protect(escrow_chain, tmp_path, stop, ppcmi, script, ellipses, make_cases):
+    chain = escrow_chain.copy(tmp_path / "copy")
+    make_cases(tmp_path / "many", *ellipses(0, 1))
     first = next((tmp_path / "many" / "images").iterdir())
-    for index in range(400):
+    for index in range(150):
         shutil.copy(first, first.with_name(f"other_{index:03d}.png"))
-    words = ["site", "protect", first.parent, *chain.mine("north"), "--out", out]
-    check(stop(words, number, lambda _: out.is_dir() and len(os.listdir(out)) > 3))
-    written = [path.name for path in out.iterdir()]
-    assert written and all(name.startswith("query-") for name in written)
-    rest = ppcmi(*words, "--json").json
-    assert len(rest["skipped"]) == len(written) and len(rest["bundles"]) == 401 - len(written)
+    wanted, words = [], {}
+    for name, number in SIGNALS.items():
+        out = tmp_path / name
+        words[name] = ["site", "protect", first.parent, *chain.mine("north"), "--out", out]
+        wanted.append(
+            ([script, *words[name]], number, lambda _, out=out: len(list(out.glob("query*"))) > 3)
+        )
+    stop(*wanted)
+    for name in SIGNALS:
+        written = [path.name for path in (tmp_path / name).iterdir()]
+        assert written and all(file.startswith("query-") for file in written)
+        rest = ppcmi(*words[name], "--json").json
+        assert len(rest["skipped"]) == len(written)
+        assert len(rest["bundles"]) == 151 - len(written)
 
 
-def test_pairs_are_whole_or_not_there(escrow_chain, tmp_path, stop, ppcmi):
+def test_pairs_are_whole_or_not_there_and_early_signals(
+    escrow_chain, tmp_path, stop, ppcmi, script
+):
     chain, out = escrow_chain.copy(tmp_path / "copy"), tmp_path / "out"
     words = [
         "site", "protect", chain.at("data", "north"), "--pairs", *chain.mine("north"),
-        "--out", out, "--copies", 500,
+        "--out", out, "--copies", 2000,
     ]  # fmt: skip
-    check(stop(words, signal.SIGTERM, lambda _: out.is_dir() and any(out.iterdir())))
-    assert list(out.iterdir()) == []
+    # The names of modules as they are imported show that torch is not in yet.
+    code = "from ppcmi_sf.cli import main; main()"
+    early = [
+        sys.executable, "-X", "importtime", "-c", code, "server", "map",
+        chain.at("queries", "north"), "--server-dir", chain.server, "--out", tmp_path / "replies",
+    ]  # fmt: skip
+    stop(
+        ([script, *words], signal.SIGTERM, lambda _: out.is_dir() and any(out.iterdir())),
+        (early, signal.SIGTERM, lambda said: "torch." in said),
+    )
+    assert list(out.iterdir()) == [] and not (tmp_path / "replies").exists()
     words[-1] = 1
     assert len(ppcmi(*words, "--json").json["bundles"]) == 1
-
-
-def test_before_it_has_begun(stop, escrow_chain, tmp_path):
-    """While torch is imported, say."""
-    words = ["server", "map", escrow_chain.at("queries", "north"), "--server-dir",
-             escrow_chain.server, "--out", tmp_path / "out"]  # fmt: skip
-    started = time.monotonic()
-    code, _, err, took = stop(words, signal.SIGTERM, lambda _: time.monotonic() - started > 0.7)
-    assert code in (130, 0) and took < SECONDS and "Traceback" not in err
