@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -36,10 +36,15 @@ from ppcmi_sf.cli.options import (
     pick_device,
 )
 from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line
-from ppcmi_sf.data import find_cases_with_problems
+from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.study import StudySpec
+
+if TYPE_CHECKING:
+    from ppcmi_sf.workflows.protect import ProtectReport
+
+Failure: TypeAlias = tuple[str, PPCMIError]
 
 app = typer.Typer(help="What a hospital does.", no_args_is_help=True)
 
@@ -107,11 +112,7 @@ def train(
     from ppcmi_sf.workflows.train_site import train_site
 
     spec = StudySpec.load(study)
-    cases, problems = find_cases_with_problems(
-        data, layout=layout.value, masks=masks, need_masks=True
-    )
-    if not cases:
-        fail_if_partial(problems, 0)
+    cases, problems = _find(data, layout, masks, need_masks=True)
     options = AutoencoderOptions(
         fit=FitOptions(epochs, batch_size, learning_rate, patience, seed),
         mask_loss=mask_loss.value,
@@ -182,11 +183,7 @@ def protect(
     from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 
     client_key = ClientKey.load(key)
-    cases, problems = find_cases_with_problems(
-        images, layout=layout.value, masks=masks, need_masks=pairs
-    )
-    if not cases:
-        fail_if_partial(problems, 0)
+    cases, problems = _find(images, layout, masks, need_masks=pairs)
     chosen = pick_device(device)
     if pairs:
         from ppcmi_sf.workflows.folders import SiteFolder
@@ -215,6 +212,28 @@ def protect(
         )
     report = drive(job)
     failures = problems + report.failures
+    _show_protected(out, report, failures, as_json=json_output)
+    if pairs:
+        _tell_of_others(out, client_key.site, report.written)
+    say("Bundles are not encrypted yet: treat them as patient data.")
+    fail_if_partial(failures, len(cases) - len(report.failures))
+
+
+def _find(
+    data: Path, layout: LayoutName, masks: Path | None, *, need_masks: bool
+) -> tuple[list[Case], list[Failure]]:
+    """Cases that can be tried, and what is wrong with the others; fails where all are wrong."""
+    cases, problems = find_cases_with_problems(
+        data, layout=layout.value, masks=masks, need_masks=need_masks
+    )
+    if not cases:
+        fail_if_partial(problems, 0)
+    return cases, problems
+
+
+def _show_protected(
+    out: Path, report: ProtectReport, failures: list[Failure], *, as_json: bool
+) -> None:
     show_result(
         {
             "out": str(out),
@@ -229,12 +248,8 @@ def protect(
             f"({report.bytes / 2**20:.1f} MiB) to {out}",
             *([f"Done before: {count(len(report.skipped), 'case')}."] * bool(report.skipped)),
         ],
-        as_json=json_output,
+        as_json=as_json,
     )
-    if pairs:
-        _tell_of_others(out, client_key.site, report.written)
-    say("Bundles are not encrypted yet: treat them as patient data.")
-    fail_if_partial(failures, len(cases) - len(report.failures))
 
 
 def _tell_of_others(out: Path, site: str, written: Sequence[Path]) -> None:

@@ -108,29 +108,20 @@ def new(
         if window is not None
         else {"kind": "percentile", "low": percentiles[0], "high": percentiles[1]}
     )
-    try:
-        study = StudySpec.model_validate(
-            {
-                "name": name,
-                "modality": modality.value,
-                "classes": [item.model_dump() for item in make_classes(classes)],
-                "image_size": size,
-                "channels": channels,
-                "normalization": normalization,
-                "arrangement": arrangement.value,
-                "autoencoder": autoencoder.value,
-                "mapping": mapping.value,
-                "use_skips": skips,
-            }
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        problem = first["msg"].removeprefix("Value error, ")
-        raise StudyError(
-            f"This study is not valid: {where + ': ' if where else ''}{problem}.",
-            hint="See 'ppcmi study new --help'.",
-        ) from None
+    study = _valid(
+        {
+            "name": name,
+            "modality": modality.value,
+            "classes": [item.model_dump() for item in make_classes(classes)],
+            "image_size": size,
+            "channels": channels,
+            "normalization": normalization,
+            "arrangement": arrangement.value,
+            "autoencoder": autoencoder.value,
+            "mapping": mapping.value,
+            "use_skips": skips,
+        }
+    )
     study.save(file)
     show_result(
         {"study": str(file), "fingerprint": study.fingerprint},
@@ -146,3 +137,16 @@ def _require_study(file: Path) -> None:
         raise InputFileError(
             file, "not a study, so it is not replaced.", hint="Choose another name."
         ) from error
+
+
+def _valid(fields: dict[str, Any]) -> StudySpec:
+    try:
+        return StudySpec.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
+        raise StudyError(
+            f"This study is not valid: {where + ': ' if where else ''}{problem}.",
+            hint="See 'ppcmi study new --help'.",
+        ) from None

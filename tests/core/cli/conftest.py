@@ -92,7 +92,7 @@ def real(script):
         words = [str(script), *(str(word) for word in args)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {})
         return subprocess.run(
-            words, capture_output=True, text=True, check=False, env=environment, **options
+            words, capture_output=True, encoding="utf-8", check=False, env=environment, **options
         )
 
     return run

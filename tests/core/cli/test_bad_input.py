@@ -358,7 +358,7 @@ def disk(tmp_path):
             [sys.executable, "-c", SEVERAL],
             input=json.dumps(given),
             capture_output=True,
-            text=True,
+            encoding="utf-8",
             check=False,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )

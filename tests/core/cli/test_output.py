@@ -76,7 +76,9 @@ def test_quick_verbs_import_nothing_heavy(escrow_chain, words):
         "heavy = {'torch', 'monai', 'SimpleITK', 'nibabel', 'scipy', 'pandas'} & set(sys.modules)\n"
         "print(*heavy, file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
+    )
     assert done.stderr.strip() == ""
 
 
@@ -147,7 +149,7 @@ def test_names_are_printed_as_they_are(ppcmi, escrow_chain, tmp_path):
 
 def test_a_closed_pipe_is_no_error(script, escrow_chain):
     line = f"'{script}' inspect '{escrow_chain.study}' | true; exit ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    done = subprocess.run(["bash", "-c", line], capture_output=True, encoding="utf-8", check=False)
     assert "Traceback" not in done.stderr and "went wrong" not in done.stderr
 
 
