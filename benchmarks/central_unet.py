@@ -34,7 +34,12 @@ from ppcmi_sf.imaging import (
 from ppcmi_sf.progress import Progress, run
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.autoencoders import augmenter_for
-from ppcmi_sf.training.dataset import GridSlices, batch_count, load_site_data
+from ppcmi_sf.training.dataset import (
+    GridSlices,
+    batch_count,
+    choose_validation_groups,
+    load_site_data,
+)
 from ppcmi_sf.training.loop import FitOptions, fit
 from ppcmi_sf.workflows.protect import PAIR_STRENGTH
 
@@ -127,17 +132,11 @@ def main() -> None:
     arguments = parser.parse_args()
     study, device, started = StudySpec.load(arguments.study), choose_device(), time.monotonic()
     sites = sorted(folder for folder in arguments.split.iterdir() if folder.name != "test")
-    data = [
-        run(
-            load_site_data(
-                find_cases(site, need_masks=True),
-                study,
-                validation_fraction=VALIDATION_FRACTION,
-                seed=arguments.seed,
-            )
-        )
-        for site in sites
-    ]
+    data = []
+    for site in sites:
+        cases = find_cases(site, need_masks=True)
+        apart = choose_validation_groups(cases, VALIDATION_FRACTION, arguments.seed)
+        data.append(run(load_site_data(cases, study, validation_groups=apart)))
     options = FitOptions(
         epochs=arguments.epochs,
         batch_size=8,

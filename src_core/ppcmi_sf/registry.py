@@ -76,6 +76,7 @@ class Registry:
     def _connection(self) -> Iterator[sqlite3.Connection]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch(mode=0o600)  # it names cases and paths
             with closing(sqlite3.connect(self.path, timeout=30)) as connection:
                 connection.execute("PRAGMA foreign_keys = ON")
                 with connection:
@@ -183,7 +184,7 @@ class Registry:
             geometry = Geometry.model_validate_json(row[3])
             fit = GridFit.model_validate_json(row[4])
         except ValidationError as error:
-            raise ResourceError(
+            raise BundleError(
                 f"{self.path}: the entry of '{row[0]}' is damaged.",
                 hint="Protect that case again and ask for a new reply.",
             ) from error

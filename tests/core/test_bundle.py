@@ -39,6 +39,7 @@ def header_for(study, kind="query", **fields):
         "study": study.fingerprint,
         "site": "north",
         "epoch": 2,
+        "transform": "12" * 8,
         "encoders": "ab" * 8,
         "items": tuple(new_item_id() for _ in range(ITEMS)),
     }
@@ -110,6 +111,7 @@ def test_the_header_s_fields_are_a_closed_list():
         "study",
         "site",
         "epoch",
+        "transform",
         "encoders",
         "items",
         "validation",

@@ -6,7 +6,7 @@ import pytest
 from ppcmi_sf.data import Case
 from ppcmi_sf.errors import InputFileError, TrainingError
 from ppcmi_sf.progress import run
-from ppcmi_sf.training.dataset import batch_count, batches, load_site_data
+from ppcmi_sf.training.dataset import batch_count, batches, choose_validation_groups, load_site_data
 
 
 @pytest.fixture
@@ -15,7 +15,11 @@ def cases(make_cases, ellipses, tmp_path):
 
 
 def load(cases, study, fraction=0.2, seed=0):
-    return run(load_site_data(cases, study, validation_fraction=fraction, seed=seed))
+    return run(
+        load_site_data(
+            cases, study, validation_groups=choose_validation_groups(cases, fraction, seed)
+        )
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -75,7 +79,7 @@ def test_no_good_case_is_an_error_with_a_reason(cases, make_study):
 
 
 def test_progress_names_cases(cases, make_study):
-    steps = list(load_site_data(cases, make_study(), validation_fraction=0.2, seed=0))
+    steps = list(load_site_data(cases, make_study(), validation_groups=()))
     assert len(steps) == len(cases)
     assert steps[3].message == f"Reading {cases[3].name}"
 

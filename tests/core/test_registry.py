@@ -32,6 +32,7 @@ def query(items=3, **fields):
         "study": "cd" * 32,
         "site": "north",
         "epoch": 1,
+        "transform": "12" * 8,
         "encoders": "ef" * 8,
         "items": tuple(new_item_id() for _ in range(items)),
     }
@@ -170,7 +171,7 @@ def test_a_damaged_entry_is_told(registry, case, tmp_path):
     header, _ = sent(registry, case, tmp_path)
     with sqlite3.connect(registry.path) as connection:
         connection.execute("UPDATE cases SET geometry = '{}'")
-    with pytest.raises(ResourceError, match="the entry of 'case_000' is damaged"):
+    with pytest.raises(BundleError, match="the entry of 'case_000' is damaged"):
         registry.case_of_reply(reply_to(header), KEY)
 
 

@@ -312,6 +312,14 @@ def test_a_query_of_another_epoch_is_listed_by_the_server(escrow, site, server, 
     assert "key epoch 2; the mapping network knows epoch 1" in only_failure(report).message
 
 
+def test_a_key_made_anew_under_the_same_name_and_epoch_is_noticed(both, tmp_path):
+    site = shutil.copytree(both.site(SITE), tmp_path / "site")
+    new = ClientKey.generate(SITE, both.keys[SITE].study)
+    made = run(protect_queries(site, new, both.testing[SITE][:1], tmp_path / "q", device=CPU))
+    report = run(map_queries(both.server, made.written, tmp_path / "r", device=CPU))
+    assert "another key of site" in only_failure(report).message
+
+
 def test_a_retrained_site_is_noticed_by_server_and_site(escrow, site, server, tmp_path):
     options = AutoencoderOptions(fit=FitOptions(epochs=1, seed=9), augment=False)
     key, cases = escrow.keys[SITE], escrow.testing[SITE]
@@ -380,6 +388,13 @@ def test_a_share_of_another_epoch_stops_the_training(escrow, tmp_path):
         start_training(escrow, tmp_path / "s", shares=[old, *escrow.shares[1:]])
 
 
+def test_a_share_of_a_key_made_anew_stops_the_training(escrow, tmp_path):
+    new = ClientKey.generate(SITE, escrow.keys[SITE].study)
+    new.transform_share().save(tmp_path / "new.share")
+    with pytest.raises(KeyFileError, match="of another key than its bundles"):
+        start_training(escrow, tmp_path / "s", shares=[tmp_path / "new.share", *escrow.shares[1:]])
+
+
 def test_two_shares_of_a_site_stop_the_training(escrow, tmp_path):
     with pytest.raises(InputFileError, match="a second transform share of site 'north'"):
         start_training(escrow, tmp_path / "s", shares=[*escrow.shares, escrow.shares[0]])
@@ -408,7 +423,7 @@ def test_bundles_of_two_trainings_of_a_site_stop_the_training(escrow, tmp_path):
     for change in ({"encoders": "00" * 8}, {"epoch": 2}):
         header = bundle.header.model_copy(update=change | {"bundle_id": "0" * 32})
         LatentBundle(header, bundle.latents).save(tmp_path / "b")
-        with pytest.raises(BundleError, match="other autoencoders or another key epoch"):
+        with pytest.raises(BundleError, match="other autoencoders or another key than"):
             start_training(escrow, tmp_path / "s", bundles=[*escrow.bundles, tmp_path / "b"])
 
 

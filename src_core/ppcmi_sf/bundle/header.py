@@ -32,6 +32,9 @@ class BundleHeader(BaseModel):
         The study's fingerprint.
     site, epoch
         Whose keyed transform protects the latents.
+    transform
+        Id of that transform (:attr:`ppcmi_sf.keys.TransformShare.key_id`), so that a
+        key made anew under the same name and epoch is noticed.
     encoders
         Id of the weights that made the latents (see
         :func:`ppcmi_sf.models.store.weights_id`).
@@ -52,6 +55,7 @@ class BundleHeader(BaseModel):
     study: _Hex64
     site: Annotated[str, Field(pattern=SITE_NAME_PATTERN)]
     epoch: Annotated[int, Field(ge=1, le=1_000_000)]
+    transform: _Hex16
     encoders: _Hex16
     items: Annotated[tuple[_Hex16, ...], Field(min_length=1, max_length=MAX_ITEMS, strict=False)]
     validation: Annotated[tuple[int, ...], Field(max_length=MAX_ITEMS, strict=False)] = ()

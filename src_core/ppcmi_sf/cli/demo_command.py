@@ -38,6 +38,7 @@ SIZE = (128, 128)
 TRAINING_IMAGES = 32
 TEST_IMAGES = 10
 TEST_SEED_STEP = 1_000_000  # test images come from other seeds than training images
+BATCH_SIZE = 4  # so few images need small batches, for enough steps
 SAMPLE_IMAGES = 2
 SAMPLE_SITE = "north"
 RECORD = "demo.json"
@@ -50,7 +51,7 @@ SHOWN = ("dice", "iou", "hd95_mm", "asd_mm")
 class Lengths:
     """How long the demo trains."""
 
-    site_epochs: int = 40
+    site_epochs: int = 30
     server_epochs: int = 16
     copies: int = 8
 
@@ -175,7 +176,7 @@ def _lines(out: Path, lengths: Lengths, seed: int) -> list[str]:
         lines += [
             f"key new {key} {study} --site {name}",
             f"site train {root}/data/{name}/train {study} --name {name} {site} "
-            f"--epochs {lengths.site_epochs} --seed {seed}",
+            f"--epochs {lengths.site_epochs} --batch-size {BATCH_SIZE} --seed {seed}",
             f"site protect {root}/data/{name}/train --pairs {site} --key {key} "
             f"--out {root}/outbox/{name} --copies {lengths.copies}",
             f"share-transform --key {key} --out {root}/keys/{name}.share.json",

@@ -22,13 +22,13 @@ DISTANCES = ("hd95_mm", "asd_mm")
 
 
 def fit_fields(fit: FitReport) -> dict[str, Any]:
-    """Fields of a training for JSON; without a validation part there is no best loss."""
-    return vars(fit) | ({} if fit.validation_losses else {"best_loss": None})
+    """Fields of a training for JSON."""
+    return vars(fit)
 
 
 def fit_line(fit: FitReport) -> str:
     """``best epoch 3 of 10, validation loss 0.1234``."""
-    loss = f", validation loss {fit.best_loss:.4f}" if fit.validation_losses else ""
+    loss = "" if fit.best_loss is None else f", validation loss {fit.best_loss:.4f}"
     return f"best epoch {fit.best_epoch} of {fit.epochs}{loss}"
 
 

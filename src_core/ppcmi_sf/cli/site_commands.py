@@ -96,11 +96,13 @@ def train(
     ] = MaskLossName.dice_ce,
     latent_noise: Annotated[
         float, typer.Option("--latent-noise", min=0, help="On mask latents; 0 is the paper's.")
-    ] = 0.5,
+    ] = 0.25,
     augment: Annotated[
         bool | None,
         typer.Option("--augment/--no-augment", help="Default: on, but off for a 'paper' study."),
     ] = None,
+    slice_axis: SliceAxisOption = None,
+    frame: FrameOption = None,
     retrain: RetrainOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
@@ -128,6 +130,8 @@ def train(
         validation_fraction=validation,
         device=pick_device(device),
         retrain=retrain,
+        slice_axis=slice_axis,
+        frame=frame,
     )
     report = drive(job)
     failures = problems + report.failures
@@ -185,17 +189,19 @@ def protect(
     client_key = ClientKey.load(key)
     cases, problems = _find(images, layout, masks, need_masks=pairs)
     chosen = pick_device(device)
+    if pairs and (slice_axis, frame, series) != (None, None, None):
+        raise PPCMIError(
+            "With --pairs, volumes are cut as they were in 'ppcmi site train'.",
+            hint="Leave out --slice-axis, --frame and --series.",
+        )
     if pairs:
-        from ppcmi_sf.workflows.folders import SiteFolder
-
-        default = 1 if SiteFolder(site_dir).study().mapping == "paper" else 8
         job = protect_training_pairs(
             site_dir,
             client_key,
             cases,
             out,
             device=chosen,
-            copies=copies or default,
+            copies=copies,
             precision=precision.value,
         )
     else:

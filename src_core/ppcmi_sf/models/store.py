@@ -23,12 +23,13 @@ ModelKind = Literal["image-autoencoder", "mask-autoencoder", "mapping-network"]
 
 
 class SiteLink(BaseModel):
-    """What a mapping network knows of a site: name, key epoch, and its encoders' id."""
+    """What a mapping network knows of a site: name, key epoch, ids of transform and encoders."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Annotated[str, Field(pattern=SITE_NAME_PATTERN)]
     epoch: Annotated[int, Field(ge=1, le=1_000_000)]
+    transform: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     encoders: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 

@@ -49,7 +49,7 @@ class AutoencoderOptions:
     fit: FitOptions = field(default_factory=FitOptions)
     mask_loss: MaskLoss = "dice-ce"
     augment: bool = True
-    latent_noise: float = 0.5
+    latent_noise: float = 0.25
 
 
 class AutoencoderTask:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,13 +54,31 @@ class SiteData:
     failures: list[tuple[str, PPCMIError]] = field(default_factory=list)
 
 
-def load_site_data(
-    cases: Sequence[Case], study: StudySpec, *, validation_fraction: float, seed: int
-) -> Job[SiteData]:
-    """Read every case onto the network grid, split by group.
+def choose_validation_groups(cases: Sequence[Case], fraction: float, seed: int) -> frozenset[str]:
+    """Choose the groups (patients) to set apart; none where there is only one group."""
+    if fraction <= 0 or len({case.group for case in cases}) < 2:
+        return frozenset()
+    held_out = split_by_group(cases, [1 - fraction, fraction], seed)[1]
+    return frozenset(case.group for case in held_out)
 
-    A case that cannot be read is left out and listed in ``failures``. With a
-    single group there is no validation part.
+
+def load_site_data(
+    cases: Sequence[Case],
+    study: StudySpec,
+    *,
+    validation_groups: Collection[str],
+    slice_axis: int | None = None,
+    frame: int | None = None,
+) -> Job[SiteData]:
+    """Read every case onto the network grid; cases of ``validation_groups`` are set apart.
+
+    A case that cannot be read is left out and listed in ``failures``.
+
+    Parameters
+    ----------
+    slice_axis, frame
+        How volumes are cut, and which frame of 4D files is taken (see
+        :func:`ppcmi_sf.imaging.fit_to_grid` and :func:`ppcmi_sf.imaging.read_image`).
 
     Raises
     ------
@@ -69,17 +87,12 @@ def load_site_data(
     ResourceError
         The slices do not fit into memory.
     """
-    groups = {case.group for case in cases}
-    held_out: list[Case] = []
-    if validation_fraction > 0 and len(groups) > 1:
-        held_out = split_by_group(cases, [1 - validation_fraction, validation_fraction], seed)[1]
-    held_out_names = {case.name for case in held_out}
-    parts: dict[bool, _Collector] = {False: _Collector(study), True: _Collector(study)}
+    parts = {apart: _Collector(study, slice_axis, frame) for apart in (False, True)}
     failures: list[tuple[str, PPCMIError]] = []
     for index, case in enumerate(cases):
         yield Progress(index, len(cases), f"Reading {case.name}")
         try:
-            parts[case.name in held_out_names].add(case)
+            parts[case.group in validation_groups].add(case)
         except PPCMIError as error:
             failures.append((case.name, error))
     data = SiteData(parts[False].finish(), parts[True].finish(), failures)
@@ -92,16 +105,16 @@ def load_site_data(
 
 
 class _Collector:
-    def __init__(self, study: StudySpec) -> None:
-        self.study = study
+    def __init__(self, study: StudySpec, slice_axis: int | None, frame: int | None) -> None:
+        self.study, self.slice_axis, self.frame = study, slice_axis, frame
         self.images: list[npt.NDArray[np.float16]] = []
         self.masks: list[npt.NDArray[np.uint8]] = []
         self.cases: list[str] = []
 
     def add(self, case: Case) -> None:
-        image = read_image(case.image, channel_axis=case.channel_axis)
+        image = read_image(case.image, frame=self.frame, channel_axis=case.channel_axis)
         labels = load_case_mask(case, self.study.class_count, image.geometry)
-        fit = fit_to_grid(image.geometry, self.study)
+        fit = fit_to_grid(image.geometry, self.study, slice_axis=self.slice_axis)
         rows, columns = self.study.image_size
         needed = fit.slice_count * rows * columns * (2 * self.study.channels + 1)
         require_memory(needed, torch.device("cpu"), f"Loading {case.name}")

@@ -94,7 +94,7 @@ class FitReport:
 
     epochs: int = 0
     best_epoch: int = 0
-    best_loss: float = math.inf
+    best_loss: float | None = None
     train_losses: list[float] = field(default_factory=list)
     validation_losses: list[float] = field(default_factory=list)
 
@@ -167,11 +167,11 @@ class _Fit(Generic[Batch]):
         report.epochs += 1
         report.train_losses.append(train_loss)
         # Without a validation part the last weights are kept.
-        judged = -report.epochs if validation_loss is None else validation_loss
         if validation_loss is not None:
             report.validation_losses.append(validation_loss)
-        if judged < report.best_loss:
-            report.best_loss, report.best_epoch = judged, report.epochs
+        best = math.inf if report.best_loss is None else report.best_loss
+        if validation_loss is None or validation_loss < best:
+            report.best_loss, report.best_epoch = validation_loss, report.epochs
             self.best = deepcopy(self.task.model.state_dict())
 
     @property

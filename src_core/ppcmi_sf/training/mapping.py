@@ -167,8 +167,15 @@ class MappingTask:
 
 
 def _spreads(pyramid: LatentPyramid, device: torch.device) -> dict[str, Tensor]:
-    """Standard deviation of each scale (of its values about their mean)."""
-    return {name: value.float().std().clamp_min(1e-6).to(device) for name, value in pyramid.items()}
+    """Standard deviation of each scale, about its channels' own means.
+
+    About one common mean, the bias of a blind site's protected latents would count.
+    """
+    spreads = {}
+    for name, value in pyramid.items():
+        centred = value.float() - value.float().mean(dim=(0, 2, 3), keepdim=True)
+        spreads[name] = centred.std().clamp_min(1e-6).to(device)
+    return spreads
 
 
 def train_mapping(

@@ -38,15 +38,18 @@ TRAINING_FILE = "training.json"
 
 
 class TrainingRecord(BaseModel):
-    """How a site's autoencoders were trained; ``protect`` keeps the same patients apart."""
+    """How a site's autoencoders were trained. It never leaves the site.
+
+    ``site protect`` keeps the same patients apart and cuts volumes the same way.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     site: str
     seed: Annotated[int, Field(ge=0)]
-    validation_fraction: Annotated[float, Field(ge=0, lt=1)]
-    image_loss: float
-    mask_loss: float
+    validation_groups: Annotated[tuple[str, ...], Field(strict=False)]
+    slice_axis: Annotated[int, Field(ge=0, le=2)] | None
+    frame: Annotated[int, Field(ge=0)] | None
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class SiteFolder:
 
     def save_record(self, record: TrainingRecord) -> None:
         """Write how the site was trained."""
-        write_text(self.root / TRAINING_FILE, record.model_dump_json(indent=2) + "\n")
+        write_text(self.root / TRAINING_FILE, record.model_dump_json(indent=2) + "\n", mode=0o600)
 
     def load(self, key: ClientKey, device: torch.device) -> tuple[Site, str]:
         """Load the site with its key; also the id of its encoders.
@@ -201,10 +204,10 @@ class ServerFolder:
         path = self.share_file(link.name)
         share = TransformShare.load(path)
         study.require(share.study, f"The transform share {path}")
-        if (share.site, share.epoch) != (link.name, link.epoch):
+        if share.key_id != link.transform:
             raise KeyFileError(
-                f"{path}: of site '{share.site}', epoch {share.epoch}; the mapping network "
-                f"needs '{link.name}', epoch {link.epoch}.",
+                f"{path}: of site '{share.site}', epoch {share.epoch}, id {share.key_id}; the "
+                f"mapping network needs '{link.name}', epoch {link.epoch}, id {link.transform}.",
                 hint="Put the right share back, or train the mapping network again.",
             )
         return share

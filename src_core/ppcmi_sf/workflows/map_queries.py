@@ -108,3 +108,9 @@ def _check(query: LatentBundle, model: ModelHeader, path: Path) -> None:
             f"epoch {link.epoch} of site '{header.site}'.",
             hint="Train the mapping network again with bundles of the new epoch.",
         )
+    if header.transform != link.transform:
+        raise BundleError(
+            f"{path}: protected with another key of site '{header.site}' than the one that the "
+            "mapping network knows.",
+            hint="Use the old key, or train the mapping network again with bundles of the new one.",
+        )

@@ -73,7 +73,7 @@ class PairsLedger:
                 ],
             )
         )
-        write_text(self.path, ledger.model_dump_json(indent=1) + "\n")
+        write_text(self.path, ledger.model_dump_json(indent=1) + "\n", mode=0o600)
 
     def _read(self) -> _Ledger:
         try:

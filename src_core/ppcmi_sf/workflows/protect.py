@@ -7,6 +7,7 @@ augmented copies, in bundles of a bounded size. File names say nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
-from ppcmi_sf.registry import SentCase, source_stamp
+from ppcmi_sf.registry import Registry, SentCase, source_stamp
 from ppcmi_sf.training.autoencoders import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData, load_site_data
 from ppcmi_sf.workflows.folders import SiteFolder
@@ -37,6 +38,7 @@ from ppcmi_sf.workflows.pairs_ledger import pairs_asked
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 
 BATCH = 8
+COPIES = 8
 PAIR_STRENGTH = 1.5  # the mapping network sees few patients; an autoencoder needs less
 MAX_TRAINING_ITEMS = 512  # about 240 MB in float16 at the paper's size
 
@@ -81,6 +83,8 @@ def protect_queries(
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
     registry, report = site_folder.registry, ProtectReport()
+    if slice_axis is None:
+        slice_axis = site_folder.record().slice_axis
     for index, case in enumerate(cases):
         yield Progress(index, len(cases), f"Protecting {case.name}")
         try:
@@ -109,7 +113,7 @@ def protect_queries(
             try:
                 bundle.save(path, precision=precision)
             except BaseException:  # Ctrl-C too
-                registry.forget(header.bundle_id)
+                _take_back(registry, path, header.bundle_id)
                 raise
             report.add(path, latents.batch_size)
         except ResourceError:
@@ -126,12 +130,13 @@ def protect_training_pairs(
     out: Path,
     *,
     device: torch.device,
-    copies: int = 8,
+    copies: int | None = None,
     precision: Precision = "float16",
 ) -> Job[ProtectReport]:
     """Write the site's training pairs: each slice as it is and ``copies - 1`` augmented ones.
 
-    The patients that were set apart in the site's own training are marked as
+    ``copies`` is 8 unless told, or 1 in a study with the paper's mapping network, which
+    has no augmentation. The patients that were set apart in the site's own training are marked as
     validation items and not augmented. Pairs that are in ``out`` already, of the same
     files and with the same settings, are not made again.
 
@@ -142,6 +147,8 @@ def protect_training_pairs(
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
+    if copies is None:
+        copies = 1 if site.study.mapping == "paper" else COPIES
     record, registry, ledger = site_folder.record(), site_folder.registry, site_folder.pairs
     asked = pairs_asked(cases, key.key_id, encoders, copies, precision, record)
     before = ledger.find(asked, Path(out))
@@ -152,7 +159,11 @@ def protect_training_pairs(
             skipped=[case.name for case in cases if case.name not in failed], failures=failures
         )
     data = yield from load_site_data(
-        cases, site.study, validation_fraction=record.validation_fraction, seed=record.seed
+        cases,
+        site.study,
+        validation_groups=record.validation_groups,
+        slice_axis=record.slice_axis,
+        frame=record.frame,
     )
     report, sent = ProtectReport(failures=list(data.failures)), []
     augment = augmenter_for(site.study, strength=PAIR_STRENGTH) if copies > 1 else None
@@ -185,19 +196,24 @@ def protect_training_pairs(
                 },
             )
             path = Path(out) / bundle.file_name
+            sent.append((path, header.bundle_id))
             bundle.save(path, precision=precision)
             report.add(path, len(chunk))
             registry.record_sent(header, path, key.key_id)
-            sent.append(header.bundle_id)
         ledger.add(asked, report.written, report.failures)
     except BaseException:
         # Half of a site's pairs would be taken for all of them.
-        for path in report.written:
-            path.unlink(missing_ok=True)
-        for bundle_id in sent:
-            registry.forget(bundle_id)
+        for path, bundle_id in sent:
+            _take_back(registry, path, bundle_id)
         raise
     return report
+
+
+def _take_back(registry: Registry, path: Path, bundle_id: str) -> None:
+    """Remove a bundle and its note; Ctrl-C may come when the file has just got its name."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+    registry.forget(bundle_id)
 
 
 def _plan(data: SiteData, copies: int) -> list[tuple[GridSlices, int, int]]:
@@ -219,6 +235,7 @@ def _header(
         study=key.study,
         site=key.site,
         epoch=key.epoch,
+        transform=key.transform_share().key_id,
         encoders=encoders,
         items=tuple(new_item_id() for _ in range(items)),
         validation=validation,

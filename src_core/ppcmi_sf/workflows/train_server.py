@@ -126,10 +126,15 @@ def _check_headers(
                 f"{path}: the same bundle as {seen[header.bundle_id]}.", hint="Give it once."
             )
         seen[header.bundle_id] = path
-        link = SiteLink(name=header.site, epoch=header.epoch, encoders=header.encoders)
+        link = SiteLink(
+            name=header.site,
+            epoch=header.epoch,
+            transform=header.transform,
+            encoders=header.encoders,
+        )
         if links.setdefault(header.site, link) != link:
             raise BundleError(
-                f"{path}: made with other autoencoders or another key epoch than the other "
+                f"{path}: made with other autoencoders or another key than the other "
                 f"bundles of site '{header.site}'.",
                 hint=f"Use bundles of one training of '{header.site}' only.",
             )
@@ -167,6 +172,11 @@ def _load_shares(
                 f"The transform share of site '{site}' is of epoch {shares[site].epoch}, "
                 f"its bundles are of epoch {link.epoch}.",
                 hint=f"Ask '{site}' for the share of epoch {link.epoch}.",
+            )
+        if shares[site].key_id != link.transform:
+            raise KeyFileError(
+                f"The transform share of site '{site}' is of another key than its bundles.",
+                hint=f"Ask '{site}' for the share of the key that made the bundles.",
             )
     return {site: shares[site] for site in links}
 

@@ -17,7 +17,7 @@ from ppcmi_sf.models.store import ModelHeader, ModelKind, save_model
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
-from ppcmi_sf.training.dataset import SiteData, load_site_data
+from ppcmi_sf.training.dataset import SiteData, choose_validation_groups, load_site_data
 from ppcmi_sf.training.loop import FitReport
 from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord
 
@@ -45,6 +45,8 @@ def train_site(
     validation_fraction: float = 0.15,
     device: torch.device,
     retrain: bool = False,
+    slice_axis: int | None = None,
+    frame: int | None = None,
 ) -> Job[SiteTrainingReport]:
     """Train both autoencoders. A training that was stopped goes on where it was.
 
@@ -58,6 +60,9 @@ def train_site(
         Share of the cases set apart by group, for early stopping.
     retrain
         Replace autoencoders that are already there.
+    slice_axis, frame
+        How volumes are cut, and which frame of 4D files is taken; kept for
+        ``site protect``.
 
     Raises
     ------
@@ -73,8 +78,9 @@ def train_site(
             hint="With --retrain it is trained anew; the mapping network must then be, too.",
         )
     headers = {role: _header(role, study, name) for role in KINDS}
+    apart = choose_validation_groups(cases, validation_fraction, options.fit.seed)
     data = yield from load_site_data(
-        cases, study, validation_fraction=validation_fraction, seed=options.fit.seed
+        cases, study, validation_groups=apart, slice_axis=slice_axis, frame=frame
     )
     signature = _signature(study, options, data)
     models: dict[str, Autoencoder] = {}
@@ -96,9 +102,9 @@ def train_site(
         TrainingRecord(
             site=name,
             seed=options.fit.seed,
-            validation_fraction=validation_fraction,
-            image_loss=reports["image"].best_loss,
-            mask_loss=reports["mask"].best_loss,
+            validation_groups=tuple(sorted(apart)),
+            slice_axis=slice_axis,
+            frame=frame,
         )
     )
     for role, model in models.items():
