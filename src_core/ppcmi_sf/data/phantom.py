@@ -48,7 +48,7 @@ IMAGES_PER_GROUP = 2
 VOLUME_SHAPE = (96, 80, 12)
 """Columns, rows and slices of :func:`write_phantom_volume`."""
 
-_VOLUME_SPACING = (0.8, 0.6, 2.5)
+_VOLUME_SPACING = (0.7, 0.7, 2.5)
 _VOLUME_ORIGIN = (31.5, -27.25, 12.0)
 
 
@@ -208,11 +208,12 @@ def _save_nifti(voxels: npt.NDArray[np.uint8], path: Path) -> None:
     """Save with the volume affine, as sform and as qform."""
     import nibabel as nib
 
-    # rotations by Pythagorean triples: exact in any arithmetic, up to the file's float32
+    # Rotations by Pythagorean triples: exact in any arithmetic, up to the file's float32. Axes run
+    # to the left, the back and below, so depth is down when slices are turned to how scans are shown.
     about_z = np.array([[24, -7, 0], [7, 24, 0], [0, 0, 25]]) / 25
     about_x = np.array([[13, 0, 0], [0, 12, -5], [0, 5, 12]]) / 13
     affine = np.eye(4)
-    affine[:3, :3] = about_z @ about_x @ np.diag([-1, 1, 1]) @ np.diag(_VOLUME_SPACING)
+    affine[:3, :3] = about_z @ about_x @ np.diag([-1, -1, -1]) @ np.diag(_VOLUME_SPACING)
     affine[:3, 3] = _VOLUME_ORIGIN
     file = nib.Nifti1Image(voxels, affine)
     file.set_sform(affine, code=1)
