@@ -33,7 +33,7 @@ from ppcmi_sf.registry import Registry, SentCase, source_stamp
 from ppcmi_sf.training.autoencoders import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData, load_site_data
 from ppcmi_sf.workflows.folders import SiteFolder
-from ppcmi_sf.workflows.pairs_ledger import pairs_asked
+from ppcmi_sf.workflows.pairs_ledger import PairsEntry, pairs_asked
 
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 
@@ -153,11 +153,7 @@ def protect_training_pairs(
     asked = pairs_asked(cases, key.key_id, encoders, copies, precision, record)
     before = ledger.find(asked, Path(out))
     if before is not None:
-        failures = before.failures()
-        failed = {name for name, _ in failures}
-        return ProtectReport(
-            skipped=[case.name for case in cases if case.name not in failed], failures=failures
-        )
+        return _done_before(before, cases)
     data = yield from load_site_data(
         cases,
         site.study,
@@ -207,6 +203,14 @@ def protect_training_pairs(
             _take_back(registry, path, bundle_id)
         raise
     return report
+
+
+def _done_before(entry: PairsEntry, cases: Sequence[Case]) -> ProtectReport:
+    """What is told of an export that was made already; what failed then is told again."""
+    failures = entry.failures()
+    failed = {name for name, _ in failures}
+    skipped = [case.name for case in cases if case.name not in failed]
+    return ProtectReport(skipped=skipped, failures=failures)
 
 
 def _take_back(registry: Registry, path: Path, bundle_id: str) -> None:
