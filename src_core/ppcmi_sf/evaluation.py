@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ppcmi_sf.data.listing import MASK_SUFFIX, masks_in
 from ppcmi_sf.errors import InputFileError, PPCMIError
 from ppcmi_sf.files import write_text
@@ -131,6 +133,29 @@ def evaluate_folders(
         failures=tuple(failures),
         without_truth=tuple(sorted(predicted.keys() - true.keys())),
     )
+
+
+def class_names_in(truth: Path) -> list[str]:
+    """Name the classes of a folder of masks by their values: background, class 1 and so on.
+
+    For masks whose study is not at hand. Where the only value besides 0 is 255, it
+    is class 1. Masks that cannot be read are passed over; scoring will tell of them.
+
+    Raises
+    ------
+    InputFileError
+        The folder is missing or without masks.
+    """
+    values = {int(value) for path in _by_case(Path(truth)).values() for value in _values(path)}
+    highest = 1 if values <= {0, 1, 255} else max(values)
+    return ["background", *(f"class {value}" for value in range(1, highest + 1))]
+
+
+def _values(path: Path) -> set[int]:
+    try:
+        return set(np.unique(read_mask(path, 256)).tolist())
+    except PPCMIError:
+        return set()
 
 
 def _score(

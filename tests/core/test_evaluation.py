@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ppcmi_sf.errors import InputFileError, PPCMIError
-from ppcmi_sf.evaluation import evaluate_folders
+from ppcmi_sf.evaluation import class_names_in, evaluate_folders
 from ppcmi_sf.progress import run
 
 NAMES = ["background", "head"]
@@ -116,3 +116,13 @@ def test_folders_that_cannot_be_scored(tmp_path, kind):
     with pytest.raises(InputFileError) as caught:
         run(evaluate_folders(pred, tmp_path / "truth", NAMES))
     assert "pred" in caught.value.message and caught.value.hint
+
+
+def test_classes_are_named_by_their_values_without_a_study(tmp_path):
+    png(tmp_path / "two" / "a.png", square(4) * 2)
+    png(tmp_path / "two" / "b.png", square(4))
+    assert class_names_in(tmp_path / "two") == ["background", "class 1", "class 2"]
+    png(tmp_path / "binary" / "a.png", square(4) * 255)
+    assert class_names_in(tmp_path / "binary") == ["background", "class 1"]
+    (tmp_path / "two" / "c.png").write_bytes(b"damaged")
+    assert len(class_names_in(tmp_path / "two")) == 3

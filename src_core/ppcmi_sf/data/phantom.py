@@ -209,7 +209,7 @@ def _save_nifti(voxels: npt.NDArray[np.uint8], path: Path) -> None:
     import nibabel as nib
 
     # Rotations by Pythagorean triples: exact in any arithmetic, up to the file's float32. Axes run
-    # to the left, the back and below, so depth is down when slices are turned to how scans are shown.
+    # to the left, the back and below, so depth is down when slices are shown as scans are.
     about_z = np.array([[24, -7, 0], [7, 24, 0], [0, 0, 25]]) / 25
     about_x = np.array([[13, 0, 0], [0, 12, -5], [0, 5, 12]]) / 13
     affine = np.eye(4)
