@@ -40,7 +40,8 @@ for site in north south west; do
             --site-dir "$out/sites/$site" --key "$key" --out "$out/outbox/$site" --copies "$copies"
     fi
     if [ "$arrangement" = escrow ]; then
-        "$bin/ppcmi" share-transform --key "$key" --out "$out/$site.share.json"
+        "$bin/ppcmi" share-transform --key "$key" --study "$study" \
+            --out "$out/$site.share.json"
         shares+=(--share "$out/$site.share.json")
     fi
 done

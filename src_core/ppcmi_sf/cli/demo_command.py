@@ -51,8 +51,8 @@ SHOWN = ("dice", "iou", "hd95_mm", "asd_mm")
 class Lengths:
     """How long the demo trains."""
 
-    site_epochs: int = 30
-    server_epochs: int = 16
+    site_epochs: int = 20
+    server_epochs: int = 14
     copies: int = 8
 
 
@@ -179,7 +179,7 @@ def _lines(out: Path, lengths: Lengths, seed: int) -> list[str]:
             f"--epochs {lengths.site_epochs} --batch-size {BATCH_SIZE} --seed {seed}",
             f"site protect {root}/data/{name}/train --pairs {site} --key {key} "
             f"--out {root}/outbox/{name} --copies {lengths.copies}",
-            f"share-transform --key {key} --out {root}/keys/{name}.share.json",
+            f"share-transform --key {key} {study} --out {root}/keys/{name}.share.json",
         ]
     outboxes = " ".join(f"{root}/outbox/{name}" for name in names)
     shares = " ".join(f"--share {root}/keys/{name}.share.json" for name in names)

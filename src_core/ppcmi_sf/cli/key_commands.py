@@ -9,7 +9,7 @@ import typer
 
 from ppcmi_sf.cli.console import command, say, show_result
 from ppcmi_sf.cli.options import JsonOption, KeyOption, StudyOption
-from ppcmi_sf.errors import KeyFileError
+from ppcmi_sf.errors import KeyFileError, StudyError
 from ppcmi_sf.keys import ClientKey, TransformShare
 from ppcmi_sf.study import StudySpec
 
@@ -17,7 +17,9 @@ app = typer.Typer(help="The secret of a site.", no_args_is_help=True)
 
 NEW_EXAMPLE = "Example: ppcmi key new north.ppcmikey --study lv.yaml --site north"
 SHOW_EXAMPLE = "Example: ppcmi key show north.ppcmikey"
-SHARE_EXAMPLE = "Example: ppcmi share-transform --key north.ppcmikey --out north.share.json"
+SHARE_EXAMPLE = (
+    "Example: ppcmi share-transform --key north.ppcmikey --study lv.yaml --out north.share.json"
+)
 
 NOT_PROTECTED = "It is not protected by a passphrase yet: keep it where only you can read it."
 
@@ -56,6 +58,7 @@ def show(
 @command
 def share_transform(
     key: KeyOption,
+    study: StudyOption,
     out: Annotated[Path, typer.Option("--out", help="The share file to write.")],
     json_output: JsonOption = False,
 ) -> None:
@@ -64,7 +67,14 @@ def share_transform(
     With it the server can undo this site's keyed transform, for this study and
     epoch. The client key cannot be computed from it.
     """
-    share = ClientKey.load(key).transform_share()
+    spec, client_key = StudySpec.load(study), ClientKey.load(key)
+    spec.require(client_key.study, f"The client key {key}")
+    if spec.arrangement == "blind":
+        raise StudyError(
+            f"{study}: in a blind study the server gets no transform share.",
+            hint="Send the training bundles alone.",
+        )
+    share = client_key.transform_share()
     _require_free(out)
     share.save(out)
     say("Whoever holds this file can read this site's latents. " + NOT_PROTECTED)

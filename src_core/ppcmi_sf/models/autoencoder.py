@@ -77,9 +77,10 @@ class Decoder(nn.Module):
         self.to_8 = _UpStep(skip4, skip3 if use_skips else 0, skip3)
         self.to_4 = _UpStep(skip3, 0, second)
         self.to_2 = _UpStep(second, 0, first)
-        # The last doubling is a sub-pixel convolution (Shi et al., CVPR 2016): a fifth of the
-        # cost of a convolution at full size.
-        self.head = nn.Sequential(nn.Conv2d(first, 4 * channels, 3, padding=1), nn.PixelShuffle(2))
+        # Not a sub-pixel convolution: with few images, one of its four phases can lose a class.
+        self.head = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(first, channels, 3, padding=1)
+        )
 
     def forward(self, pyramid: LatentPyramid) -> Tensor:
         """Decode a batch."""

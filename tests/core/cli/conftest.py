@@ -197,7 +197,8 @@ def build(root: Path, arrangement: str, ppcmi: Shell, ellipses, make_cases) -> C
         chain.train_site(site)
         chain.protect_pairs(site)
         if arrangement == "escrow":
-            ppcmi("share-transform", "--key", chain.key(site), "--out", chain.share(site))
+            ppcmi("share-transform", "--key", chain.key(site), "--study", chain.study,
+                  "--out", chain.share(site))  # fmt: skip
     chain.train_server()
     for site in SITES:
         chain.protect(site)

@@ -312,7 +312,8 @@ def test_output_that_is_a_file(escrow_chain, ppcmi, tmp_path, data):
         revealed,
         ("evaluate", "--pred", data, "--truth", data, "--study", escrow_chain.study,
          "--csv", file / "x.csv"),
-        ("share-transform", "--key", escrow_chain.key("north"), "--out", file / "x"),
+        ("share-transform", "--key", escrow_chain.key("north"), "--study", escrow_chain.study,
+         "--out", file / "x"),
         ("study", "new", file / "x.yaml", "--name", "a", "--modality", "MR", "--class", "b"),
         ("key", "new", file / "x.key", "--study", escrow_chain.study, "--site", "b"),
     ):  # fmt: skip

@@ -97,7 +97,9 @@ def test_json_of_every_verb_is_one_object(escrow_chain, tmp_path, ppcmi):
     key = tmp_path / "k.ppcmikey"
     new = ppcmi("key", "new", key, "--study", chain.study, "--site", "east", "--json").json
     assert ppcmi("key", "show", key, "--json").json == new
-    share = ppcmi("share-transform", "--key", key, "--out", tmp_path / "share", "--json").json
+    share = tmp_path / "share"
+    words = ("share-transform", "--key", key, "--study", chain.study, "--out", share)
+    share = ppcmi(*words, "--json").json
     assert share["kind"] == "transform share" and share["key_id"] != new["key_id"]
     trained = chain.train_site("north", "--retrain", "--seed", 1, "--json").json
     assert trained["training_slices"] + trained["validation_slices"] == 6

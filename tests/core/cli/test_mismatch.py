@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ppcmi_sf.keys import ClientKey
+
 
 def first(folder, pattern="*.safetensors"):
     return sorted(folder.glob(pattern))[0]
@@ -96,7 +98,7 @@ def test_missing_wrong_and_second_share(escrow_chain, ppcmi, tmp_path, other_stu
     words = server_train(escrow_chain, tmp_path, escrow_chain.key("north"))
     ppcmi.fails(*words, code=4, saying="not a transform share", naming="north.ppcmikey")
     other = tmp_path / "other.share"
-    ppcmi("share-transform", "--key", other_study / "other.ppcmikey", "--out", other)
+    ClientKey.load(other_study / "other.ppcmikey").transform_share().save(other)
     words = server_train(escrow_chain, tmp_path, other)
     ppcmi.fails(*words, code=4, saying="another study", naming=other.name)
     assert [path.name for path in tmp_path.iterdir()] == ["other.share"]
@@ -105,13 +107,23 @@ def test_missing_wrong_and_second_share(escrow_chain, ppcmi, tmp_path, other_stu
 def test_share_of_another_epoch(escrow_chain, ppcmi, tmp_path):
     key, share = tmp_path / "k.ppcmikey", tmp_path / "share.json"
     ppcmi("key", "new", key, "--study", escrow_chain.study, "--site", "north", "--epoch", 2)
-    ppcmi("share-transform", "--key", key, "--out", share)
+    ppcmi("share-transform", "--key", key, "--study", escrow_chain.study, "--out", share)
     ppcmi.fails(*server_train(escrow_chain, tmp_path, share), code=4, saying="epoch 2")
+
+
+def test_a_share_is_not_made_for_another_or_a_blind_study(
+    escrow_chain, blind_chain, ppcmi, tmp_path
+):
+    share = tmp_path / "share.json"
+    words = ("share-transform", "--out", share, "--key", blind_chain.key("north"), "--study")
+    ppcmi.fails(*words, blind_chain.study, code=4, saying="blind")
+    ppcmi.fails(*words, escrow_chain.study, code=4, saying="another study")
+    assert not share.exists()
 
 
 def test_share_in_a_blind_study(blind_chain, ppcmi, tmp_path):
     share = tmp_path / "share.json"
-    ppcmi("share-transform", "--key", blind_chain.key("north"), "--out", share)
+    ClientKey.load(blind_chain.key("north")).transform_share().save(share)
     words = server_train(blind_chain, tmp_path, share)
     ppcmi.fails(*words, code=4, saying="holds no transform shares")
 
@@ -258,6 +270,8 @@ def test_files_that_are_there_are_kept(escrow_chain, ppcmi):
         "share-transform",
         "--key",
         escrow_chain.key("north"),
+        "--study",
+        escrow_chain.study,
         "--out",
         escrow_chain.key("south"),
     )
@@ -270,6 +284,7 @@ def test_files_that_are_there_are_kept(escrow_chain, ppcmi):
 def test_what_may_be_written_again(escrow_chain, ppcmi, tmp_path):
     share, study = tmp_path / "share.json", tmp_path / "s.yaml"
     for _ in range(2):
-        ppcmi("share-transform", "--key", escrow_chain.key("north"), "--out", share)
+        words = ("--key", escrow_chain.key("north"), "--study", escrow_chain.study)
+        ppcmi("share-transform", *words, "--out", share)
         words = ("--name", "x", "--modality", "MR", "--class", "a", "--force")
         ppcmi("study", "new", study, *words)

@@ -198,7 +198,15 @@ def failing(chain, tmp_path):
         yield ("key", "show", wrong)
         yield ("site", "protect", images, *mine, "--key", wrong)
         yield ("site", "reveal", chain.at("replies", "north"), *mine, "--key", wrong)
-        yield ("share-transform", "--key", wrong, "--out", tmp_path / "share")
+        yield (
+            "share-transform",
+            "--key",
+            wrong,
+            "--study",
+            chain.study,
+            "--out",
+            tmp_path / "share",
+        )
         yield ("inspect", wrong)
     yield ("study", "new", key, "--name", "x", "--modality", "MR", "--class", "a", "--force")
     yield ("site", "protect", key, *mine, "--key", key)
