@@ -17,7 +17,9 @@ TORCH_STAMP := $(STAMPS)/torch-$(TORCH_VERSION)
 
 # An image layer needs OpenGL, hence a real (virtual) display and not Qt's `offscreen`.
 # An empty NAPARI_CONFIG keeps tests away from the user's own napari settings.
-TEST_ENV := env -u QT_QPA_PLATFORM LIBGL_ALWAYS_SOFTWARE=1 NAPARI_CONFIG= QT_API=pyqt6
+# One thread: the tests' networks are so small that a second one costs more than it gives.
+TEST_ENV := env -u QT_QPA_PLATFORM LIBGL_ALWAYS_SOFTWARE=1 NAPARI_CONFIG= QT_API=pyqt6 \
+	OMP_NUM_THREADS=1
 ifeq ($(shell uname -s),Linux)
 XVFB := xvfb-run -a -s "-screen 0 1920x1200x24"
 endif
