@@ -148,6 +148,10 @@ def test_importing_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     code = f"import sys, {module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
     # A fresh interpreter: this one has long since imported everything.
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
     )
     assert result.stdout.split() == []

@@ -109,7 +109,10 @@ def test_a_file_that_grows_too_large_leaves_nothing(tmp_path):
         """
     )
     result = subprocess.run(
-        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("File too large") == 2

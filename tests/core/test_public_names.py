@@ -22,6 +22,6 @@ def test_the_light_names_do_not_load_torch() -> None:
         "import sys, ppcmi_sf as p; p.StudySpec, p.ClientKey, p.run; print('torch' in sys.modules)"
     )
     result = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True
     )
     assert result.stdout.strip() == "False"

@@ -66,7 +66,7 @@ def test_transcript_runs_and_gives_masks_and_scores(repository: Path, tmp_path: 
         cwd=tmp_path,
         env=environment,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]

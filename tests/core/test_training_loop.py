@@ -165,7 +165,7 @@ KILLED = textwrap.dedent(
 def test_a_killed_training_goes_on_to_the_same_result(study, data, unbroken, tmp_path):
     checkpoint = tmp_path / ".mask.checkpoint.safetensors"
     arguments = [sys.executable, "-c", KILLED, str(Path(__file__).parent), str(checkpoint)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, encoding="utf-8") as process:
         for line in process.stdout:
             if int(line) == 7:  # in the third epoch
                 break

@@ -149,7 +149,7 @@ def test_bundles_say_nothing_of_case_path_or_date(both):
     """Case names are those of patients here, with the year of their birth."""
     paths = [*both.bundles, *queries_of(both), *replies_of(both)]
     assert len(paths) == 3 + 4 + 4
-    random_ids = {"bundle_id", "in_reply_to", "items", "study", "encoders"}
+    random_ids = {"bundle_id", "in_reply_to", "items", "study", "transform", "encoders"}
     this_year = str(datetime.now(UTC).year)
     for path in paths:
         data = path.read_bytes()
@@ -725,7 +725,7 @@ def test_a_full_disk_leaves_nothing(escrow, ellipses, server, tmp_path):
             str(tmp_path / "out"),
         ],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=200,
     )
     assert result.returncode == 0, result.stderr

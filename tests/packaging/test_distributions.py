@@ -27,7 +27,7 @@ def built(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with both distributions; the wheel is made from the source distribution."""
     out = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out)]
-    result = subprocess.run([*command, str(repository)], capture_output=True, text=True)
+    result = subprocess.run([*command, str(repository)], capture_output=True, encoding="utf-8")
     assert result.returncode == 0, result.stdout + result.stderr
     return out
 
@@ -167,7 +167,7 @@ def test_the_installed_wheel_works_outside_of_the_checkout(installed: Path, tmp_
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout.splitlines()[-1])

@@ -22,7 +22,7 @@ def _run(repository: Path, what: str, path: Path, **env: str) -> subprocess.Comp
         [bash, str(script), what],
         env={"PATH": str(path), "HOME": str(path), **env},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
     )
 
 

@@ -144,7 +144,7 @@ def test_write_that_breaks_off_leaves_what_was_there(tmp_path, geometry):
     done = subprocess.run(
         [sys.executable, "-c", FULL_DISK, geometry.model_dump_json(), str(out)],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         timeout=60,
     )
     assert "could not be written" in done.stdout, done.stderr
@@ -190,6 +190,6 @@ def test_heavy_libraries_are_imported_only_when_they_are_used():
         "print([m for m in ('torch', 'monai', 'SimpleITK', 'nibabel') if m in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ)
+        [sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=dict(os.environ)
     )
     assert done.stdout.strip() == "[]", done.stderr
