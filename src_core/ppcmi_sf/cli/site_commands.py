@@ -35,7 +35,7 @@ from ppcmi_sf.cli.options import (
     bundle_files,
     pick_device,
 )
-from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line
+from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line, size
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.keys import ClientKey
@@ -251,7 +251,7 @@ def _show_protected(
         },
         [
             f"Wrote {count(len(report.written), 'bundle')} with {count(report.items, 'slice')} "
-            f"({report.bytes / 2**20:.1f} MiB) to {out}",
+            f"({size(report.bytes)}) to {out}",
             *([f"Done before: {count(len(report.skipped), 'case')}."] * bool(report.skipped)),
         ],
         as_json=as_json,

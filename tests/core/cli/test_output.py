@@ -17,6 +17,7 @@ import typer.main
 from ppcmi_sf import errors
 from ppcmi_sf.cli.app import app
 from ppcmi_sf.cli.options import DeviceName, LayoutName
+from ppcmi_sf.cli.reports import size
 from ppcmi_sf.data import LAYOUTS
 from ppcmi_sf.device import DEVICE_NAMES
 from ppcmi_sf.keys import ClientKey
@@ -255,3 +256,7 @@ def test_bundles_say_nothing_of_their_source(chain):
             assert not [word for word in long if word in content]
             assert not re.search(rb"20\d\d-\d\d|\d\d:\d\d", header)
             assert re.fullmatch(r"(training|query|reply-to)-[0-9a-f]{32}\.safetensors", path.name)
+
+
+def test_sizes_are_told_in_fitting_units():
+    assert [size(992), size(20_000), size(3 * 2**20)] == ["1 KiB", "20 KiB", "3.0 MiB"]
