@@ -25,8 +25,9 @@ from ppcmi_sf.training.loop import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions
 from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.map_queries import map_queries
-from ppcmi_sf.workflows.protect import ProtectReport, protect_queries, protect_training_pairs
-from ppcmi_sf.workflows.reveal import RevealReport, reveal_replies
+from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
+from ppcmi_sf.workflows.report import BatchReport, ProtectReport
+from ppcmi_sf.workflows.reveal import reveal_replies
 from ppcmi_sf.workflows.train_server import ServerTrainingReport, train_server
 from ppcmi_sf.workflows.train_site import SiteTrainingReport, train_site
 
@@ -102,7 +103,7 @@ class Collaboration:
     site_reports: dict[str, SiteTrainingReport] = field(default_factory=dict)
     pair_reports: dict[str, ProtectReport] = field(default_factory=dict)
     query_reports: dict[str, ProtectReport] = field(default_factory=dict)
-    reveal_reports: dict[str, RevealReport] = field(default_factory=dict)
+    reveal_reports: dict[str, BatchReport] = field(default_factory=dict)
     server_report: ServerTrainingReport | None = None
 
     @property

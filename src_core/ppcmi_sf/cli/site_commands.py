@@ -42,7 +42,7 @@ from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.study import StudySpec
 
 if TYPE_CHECKING:
-    from ppcmi_sf.workflows.protect import ProtectReport
+    from ppcmi_sf.workflows.report import ProtectReport
 
 Failure: TypeAlias = tuple[str, PPCMIError]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,17 +13,9 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.store import ModelHeader
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.workflows.folders import ServerFolder
+from ppcmi_sf.workflows.report import BatchReport
 
 BATCH = 8
-
-
-@dataclass
-class MapReport:
-    """Replies written, queries answered before, queries that failed."""
-
-    written: list[Path] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    failures: list[tuple[str, PPCMIError]] = field(default_factory=list)
 
 
 def map_queries(
@@ -34,7 +25,7 @@ def map_queries(
     *,
     device: torch.device,
     precision: Precision = "float16",
-) -> Job[MapReport]:
+) -> Job[BatchReport]:
     """Answer each query with a reply ``reply-to-<id>``. One that is answered in ``out`` is skipped.
 
     An answer from before the mapping network was trained again is replaced.
@@ -47,7 +38,7 @@ def map_queries(
     """
     server, model = ServerFolder(Path(folder)).load(device)
     trained = ServerFolder(Path(folder)).model_file.stat().st_mtime_ns
-    report = MapReport()
+    report = BatchReport()
     for index, path in enumerate(queries):
         step = Progress(index, len(queries), f"Mapping {path.name}")
         yield step

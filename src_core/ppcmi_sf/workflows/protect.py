@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +33,7 @@ from ppcmi_sf.training.autoencoders import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData, load_site_data
 from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.pairs_ledger import PairsEntry, pairs_asked
+from ppcmi_sf.workflows.report import ProtectReport
 
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 
@@ -41,23 +41,6 @@ BATCH = 8
 COPIES = 8
 PAIR_STRENGTH = 1.5  # the mapping network sees few patients; an autoencoder needs less
 MAX_TRAINING_ITEMS = 512  # about 240 MB in float16 at the paper's size
-
-
-@dataclass
-class ProtectReport:
-    """Bundles written, cases that were done before, cases that failed."""
-
-    written: list[Path] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    failures: list[tuple[str, PPCMIError]] = field(default_factory=list)
-    items: int = 0
-    bytes: int = 0
-
-    def add(self, path: Path, items: int) -> None:
-        """Count a bundle that was written."""
-        self.written.append(path)
-        self.items += items
-        self.bytes += path.stat().st_size
 
 
 def protect_queries(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +22,9 @@ from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.registry import SentCase
 from ppcmi_sf.workflows.folders import SiteFolder
+from ppcmi_sf.workflows.report import BatchReport
 
 BATCH = 8
-
-
-@dataclass
-class RevealReport:
-    """Masks written, cases whose mask was there, replies that failed."""
-
-    written: list[Path] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    failures: list[tuple[str, PPCMIError]] = field(default_factory=list)
 
 
 def reveal_replies(
@@ -44,7 +35,7 @@ def reveal_replies(
     *,
     device: torch.device,
     overwrite: bool = False,
-) -> Job[RevealReport]:
+) -> Job[BatchReport]:
     """Decode each reply to a mask named like its case. A mask that is there is kept.
 
     With ``overwrite`` it is replaced, but nothing that is no mask of that image.
@@ -57,7 +48,7 @@ def reveal_replies(
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
-    registry, report = site_folder.registry, RevealReport()
+    registry, report = site_folder.registry, BatchReport()
     sources: dict[Path, str] = {}  # whose mask is where, of this run
     for index, path in enumerate(replies):
         step = Progress(index, len(replies), f"Revealing {path.name}")
