@@ -9,7 +9,6 @@ from ppcmi_sf.progress import run
 from ppcmi_sf.training.autoencoders import (
     AutoencoderOptions,
     AutoencoderTask,
-    decode_in_batches,
     train_autoencoder,
 )
 from ppcmi_sf.training.dataset import GridSlices, SiteData
@@ -78,14 +77,6 @@ def test_one_hot():
     assert encoded.dtype == torch.float32
     assert torch.equal(encoded.argmax(1), labels.long())
     torch.testing.assert_close(encoded.sum(1), torch.ones(1, 2, 2))
-
-
-def test_decode_in_batches_equals_one_batch(make_study):
-    model = Autoencoder(make_study(), "mask").eval()
-    with torch.inference_mode():
-        pyramid = model.encode(torch.rand(5, 2, 64, 64))
-        whole = model.decode(pyramid)
-    torch.testing.assert_close(decode_in_batches(model, pyramid, 2), whole)
 
 
 def site_data(ellipses, count=12, classes=3):

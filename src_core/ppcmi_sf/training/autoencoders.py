@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
-from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
@@ -172,13 +171,3 @@ def autoencoder_training_bytes(
         activations = activation_bytes(model, torch.empty(batch_size, channels, *study.image_size))
     parameters = sum(value.numel() for value in model.parameters())
     return training_bytes(parameters, activations, data_bytes)
-
-
-def decode_in_batches(model: Autoencoder, pyramid: LatentPyramid, batch_size: int = 8) -> Tensor:
-    """Decode many items a few at a time; the result is on the CPU."""
-    with torch.inference_mode():
-        parts = [
-            model.decode(pyramid.items_at(slice(start, start + batch_size))).cpu()
-            for start in range(0, pyramid.batch_size, batch_size)
-        ]
-    return torch.cat(parts)
