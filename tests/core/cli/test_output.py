@@ -130,11 +130,12 @@ def on_terminal(words, cwd):
 def test_a_terminal_gets_a_progress_bar(script, escrow_chain, tmp_path):
     words = [
         script, "site", "train", escrow_chain.at("data", "south"), "--study", escrow_chain.study,
-        "--name", "south", "--site-dir", tmp_path / "site", "--epochs", 3,
+        "--name", "south", "--site-dir", tmp_path / "site", "--epochs", 40,
     ]  # fmt: skip
     shown, code = on_terminal(words, tmp_path)
     assert code == 0, shown
-    assert "━" in shown and re.search(r"\b\d+%", shown) and "epoch 2 of 3" in shown
+    # The bar is drawn ten times a second: which of the short epochs it shows is chance.
+    assert "━" in shown and re.search(r"\b\d+%", shown) and re.search(r"epoch \d+ of 40", shown)
     assert "Trained site 'south'" in shown
 
 
