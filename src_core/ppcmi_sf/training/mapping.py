@@ -52,15 +52,11 @@ class MappingOptions:
         ``mse`` is the paper's.
     adapters
         See :class:`~ppcmi_sf.models.mapping.UnifiedMappingNetwork`.
-    input_noise
-        Standard deviation of Gaussian noise on the inputs while training, in
-        units of each scale's spread; against overfitting to few patients.
     """
 
     fit: FitOptions = field(default_factory=lambda: MAPPING_FIT)
     loss: MappingLoss = "normalised"
     adapters: bool | None = None
-    input_noise: float = 0.0
 
 
 Pair = tuple[dict[str, LatentPyramid], dict[str, LatentPyramid]]
@@ -86,16 +82,13 @@ class MappingTask:
             torch.manual_seed(options.fit.seed)
             model = UnifiedMappingNetwork(study, pairs, adapters=options.adapters)
         self._training = {name: np.flatnonzero(~p.validation) for name, p in pairs.items()}
-        self._noise = torch.Generator(device="cpu")
         self._spreads: dict[str, dict[str, Tensor]] = {}
-        self._input_spreads: dict[str, dict[str, Tensor]] = {}
         for name, site in pairs.items():
             chosen = torch.from_numpy(self._training[name])
             inputs, targets = site.inputs.items_at(chosen), site.targets.items_at(chosen)
             if model.has_adapters:
                 model.standardise(name, inputs, targets)
             self._spreads[name] = _spreads(targets, device)
-            self._input_spreads[name] = _spreads(inputs, device)
         self.model = place(model, device)
 
     def steps(self) -> int:
@@ -106,7 +99,6 @@ class MappingTask:
     def train_batches(self, epoch: int) -> Iterator[Pair]:
         """Shuffled batches, a function of seed and epoch."""
         rng = np.random.default_rng((self.options.fit.seed, epoch))
-        self._noise.manual_seed(self.options.fit.seed * 1_000_003 + epoch)
         # Each site's items lie evenly over the epoch, so that no batch is empty or of one item
         # however few items a site has.
         order = sorted(
@@ -131,8 +123,6 @@ class MappingTask:
     def loss(self, batch: Pair) -> Tensor:
         """Loss of a batch, each site weighing as many items as it has in it."""
         inputs, targets = batch
-        if self.model.training and self.options.input_noise > 0:
-            inputs = {name: self._noisy(name, pyramid) for name, pyramid in inputs.items()}
         mapped = self.model(inputs)
         count = sum(pyramid.batch_size for pyramid in inputs.values())
         terms = []
@@ -141,13 +131,6 @@ class MappingTask:
             weight = target.batch_size / count
             terms.append(weight * mapping_loss(mapped[name], target, spreads))
         return sum(terms[1:], terms[0])
-
-    def _noisy(self, site: str, pyramid: LatentPyramid) -> LatentPyramid:
-        noisy = {}
-        for name, value in pyramid.items():
-            noise = torch.randn(value.shape, generator=self._noise).to(value)
-            noisy[name] = value + self.options.input_noise * self._input_spreads[site][name] * noise
-        return LatentPyramid(noisy)
 
     def _load(self, chosen: Mapping[str, npt.NDArray[np.intp]]) -> Pair:
         inputs, targets = {}, {}
