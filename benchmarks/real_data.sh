@@ -13,6 +13,9 @@ bin=${PPCMI_BIN:-$here/../.venv/bin}
 site_epochs=${SITE_EPOCHS:-50} server_epochs=${SERVER_EPOCHS:-10} copies=${COPIES:-24}
 unet_epochs=${UNET_EPOCHS:-60} arrangement=${ARRANGEMENT:-escrow} seed=${SEED:-0}
 
+# shellcheck source=benchmarks/parties.sh
+source "$here/parties.sh"
+
 mkdir -p "$out"
 timed() { # timed LABEL COMMAND...: run it and note the wall time
     local label=$1 start=$SECONDS
@@ -26,36 +29,42 @@ study=$out/study.yaml
 [ -f "$study" ] || "$bin/ppcmi" study new "$study" --name "$class" --modality "$modality" \
     --class "$class" --arrangement "$arrangement"
 
+set_up_parties "$out" "$study" north south west
+
 shares=()
 for site in north south west; do
     key=$out/$site.ppcmikey
-    [ -f "$key" ] || "$bin/ppcmi" key new "$key" --study "$study" --site "$site"
+    read -ra me <<< "$(as_party "$out" "$site")"
+    [ -f "$key" ] || "$bin/ppcmi" key new "$key" --study "$study" --site "$site" "${me[@]}"
     if [ ! -f "$out/sites/$site/training.json" ]; then
         timed "train $site" "$bin/ppcmi" site train "$out/split/$site" --study "$study" \
             --name "$site" --site-dir "$out/sites/$site" \
             --epochs "$site_epochs" --patience "$site_epochs" --seed "$seed"
     fi
-    if ! ls "$out/outbox/$site"/training-* > /dev/null 2>&1; then
+    if ! ls "$out/outbox/$site"/*.ppcmi > /dev/null 2>&1; then
         timed "protect pairs $site" "$bin/ppcmi" site protect "$out/split/$site" --pairs \
-            --site-dir "$out/sites/$site" --key "$key" --out "$out/outbox/$site" --copies "$copies"
+            --site-dir "$out/sites/$site" --key "$key" --out "$out/outbox/$site" \
+            --copies "$copies" "${me[@]}"
     fi
     if [ "$arrangement" = escrow ]; then
         "$bin/ppcmi" share-transform --key "$key" --study "$study" \
-            --out "$out/$site.share.json"
-        shares+=(--share "$out/$site.share.json")
+            --out "$out/$site.ppcmishare" "${me[@]}"
+        shares+=(--share "$out/$site.ppcmishare")
     fi
 done
+read -ra server <<< "$(as_party "$out" server)"
 if [ ! -f "$out/server/mapping_network.safetensors" ]; then
     timed "train server" "$bin/ppcmi" server train "$out"/outbox/{north,south,west} \
         --study "$study" --server-dir "$out/server" "${shares[@]}" \
-        --epochs "$server_epochs" --patience "$server_epochs" --seed "$seed"
+        --epochs "$server_epochs" --patience "$server_epochs" --seed "$seed" "${server[@]}"
 fi
 for site in north south west; do
-    mine=(--site-dir "$out/sites/$site" --key "$out/$site.ppcmikey")
+    read -ra me <<< "$(as_party "$out" "$site")"
+    mine=(--site-dir "$out/sites/$site" --key "$out/$site.ppcmikey" "${me[@]}")
     timed "query $site" "$bin/ppcmi" site protect "$out/split/test/images" "${mine[@]}" \
         --out "$out/queries/$site"
     timed "map $site" "$bin/ppcmi" server map "$out/queries/$site" --server-dir "$out/server" \
-        --out "$out/replies/$site"
+        --out "$out/replies/$site" "${server[@]}"
     timed "reveal $site" "$bin/ppcmi" site reveal "$out/replies/$site" "${mine[@]}" \
         --out "$out/masks/$site"
     "$bin/ppcmi" evaluate --pred "$out/masks/$site" --truth "$out/split/test" --study "$study" \

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ppcmi_sf._version import __version__
 
 if TYPE_CHECKING:
-    from ppcmi_sf.bundle import LatentBundle
+    from ppcmi_sf.bundle import LatentBundle, read_bundle, write_bundle
+    from ppcmi_sf.cards import ContactCard
     from ppcmi_sf.errors import PPCMIError
+    from ppcmi_sf.home import Home, Party
+    from ppcmi_sf.identity import Identity
     from ppcmi_sf.keys import ClientKey, TransformShare
     from ppcmi_sf.latents import LatentPyramid
     from ppcmi_sf.progress import Progress, run
@@ -23,31 +26,43 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "ClientKey": "keys",
+    "ContactCard": "cards",
+    "Home": "home",
+    "Identity": "identity",
     "KeyedLatentTransform": "transform",
     "LatentBundle": "bundle",
     "LatentPyramid": "latents",
     "MappingServer": "roles",
     "PPCMIError": "errors",
+    "Party": "home",
     "Progress": "progress",
     "Site": "roles",
     "StudySpec": "study",
     "TransformShare": "keys",
+    "read_bundle": "bundle",
     "run": "progress",
+    "write_bundle": "bundle",
 }
 
 __all__ = [
     "ClientKey",
+    "ContactCard",
+    "Home",
+    "Identity",
     "KeyedLatentTransform",
     "LatentBundle",
     "LatentPyramid",
     "MappingServer",
     "PPCMIError",
+    "Party",
     "Progress",
     "Site",
     "StudySpec",
     "TransformShare",
     "__version__",
+    "read_bundle",
     "run",
+    "write_bundle",
 ]
 
 

@@ -49,15 +49,53 @@ class StudyError(PPCMIError):
 
 
 class KeyFileError(PPCMIError):
-    """A client key or transform share is missing, damaged or of another site, study or epoch."""
+    """A key, identity or share is missing, damaged, locked, or of another site, study or epoch."""
+
+    exit_code = 4
+
+
+class ContactError(PPCMIError):
+    """A partner's card, join request or membership list is unknown, expired, revoked or changed."""
 
     exit_code = 4
 
 
 class BundleError(PPCMIError):
-    """A latent bundle is damaged, hostile, or not of the kind that is needed."""
+    """A latent bundle cannot be used. What is wrong is told by the subclass, if there is one."""
 
     exit_code = 5
+
+
+class BundleDamagedError(BundleError):
+    """The bytes are not those that were written: cut short, changed, or never a bundle at all."""
+
+
+class BundleVersionError(BundleError):
+    """A format version or an algorithm that this program does not know or does not accept."""
+
+
+class BundleContentError(BundleError):
+    """Written and signed so, but the content is not allowed: fields, shapes, types, values."""
+
+
+class NotRecipientError(BundleError):
+    """The bundle was encrypted to others."""
+
+
+class UntrustedSenderError(BundleError):
+    """The sender is unknown, revoked or expired, or the signature is not the sender's."""
+
+    def about(self, path: Path) -> UntrustedSenderError:
+        """The same with the file's name in front, from one who knows which file it is."""
+        return UntrustedSenderError(f"{path}: {self.message}", hint=self.hint)
+
+
+class ReaddressedError(BundleError):
+    """The list of recipients is not the one that the sender signed: somebody passed it on."""
+
+
+class ReplayError(BundleError):
+    """The very same bundle was accepted before."""
 
 
 class ModelFileError(PPCMIError):

@@ -11,12 +11,16 @@ import errno
 import os
 import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ppcmi_sf.errors import ResourceError
+
+DAY_SECONDS = 86400
+_TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.part\.")
 
 if TYPE_CHECKING:
     from torch import Tensor  # slow to import, and most users of this module need none
@@ -51,11 +55,32 @@ def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
         if mode is not None:
             temporary.chmod(mode)
         temporary.replace(target)
+        _flush_folder(target.parent)
     except OSError as error:
         raise write_error(target, error) from error
     finally:
         with suppress(OSError):  # there is nothing to remove where nothing could be made
             temporary.unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a new name last through a power cut; where that cannot be asked for, it is not."""
+    if os.name != "posix":
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def sweep_leftovers(folder: Path) -> None:
+    """Remove temporary files that a killed program left in a folder more than a day ago."""
+    with suppress(OSError):
+        for path in folder.glob(".*.part.*"):
+            if _TEMPORARY.match(path.name) and time.time() - path.stat().st_mtime > DAY_SECONDS:
+                path.unlink(missing_ok=True)
 
 
 def write_bytes(target: Path, data: bytes, *, mode: int | None = None) -> None:

@@ -4,45 +4,55 @@ The client key never leaves its site. A *transform share* is derived from it
 with HKDF-SHA256 (RFC 5869) for one study and epoch: whoever holds the share can
 compute that site's transforms of that epoch, but not the client key, nor the
 share of another study or epoch. In the ``escrow`` arrangement the mapping
-server holds one share per site.
+server holds one share per site (:mod:`ppcmi_sf.share`).
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
-import os
 import secrets
-import stat
-import warnings
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from ppcmi_sf import secretfile
+from ppcmi_sf.dates import Validity, valid_from_today
 from ppcmi_sf.errors import KeyFileError
-from ppcmi_sf.files import write_text
 
 KEY_BYTES = 32
-MAX_KEY_FILE_BYTES = 16 * 1024
+SUFFIX = ".ppcmikey"
 SITE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
+MAX_EPOCH = 1_000_000
 
 _CONTEXT = b"ppcmi-sf/v1"
 
 
-class _SecretFile(BaseModel):
+class _Context(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    format: Literal["ppcmi-client-key", "ppcmi-transform-share"]
-    version: Literal[1] = 1
     site: Annotated[str, Field(pattern=SITE_NAME_PATTERN)]
     study: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    epoch: Annotated[int, Field(ge=1, le=1_000_000)]
-    secret: Annotated[str, Field(max_length=64)]
+    epoch: Annotated[int, Field(ge=1, le=MAX_EPOCH)]
+
+
+class KeyRecord(_Context):
+    """What a client key file says in the open. It is authenticated when the key is opened."""
+
+    format: Literal["ppcmi-client-key"] = "ppcmi-client-key"
+    version: Literal[2] = 2
+    key_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    created: str
+    expires: str
+
+    @property
+    def validity(self) -> Validity:
+        """From when to when the key may make new bundles."""
+        return Validity.parse(self.created, self.expires)
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,6 @@ class _SiteSecret:
     epoch: int
     secret: bytes = field(repr=False)
 
-    file_format: ClassVar[Literal["ppcmi-client-key", "ppcmi-transform-share"]]
     noun: ClassVar[str]
 
     def __post_init__(self) -> None:
@@ -64,13 +73,7 @@ class _SiteSecret:
                 hint="Numbers, passwords and short keys are refused; use 'ppcmi key new'.",
             )
         try:
-            _SecretFile(
-                format=self.file_format,
-                site=self.site,
-                study=self.study,
-                epoch=self.epoch,
-                secret="",
-            )
+            _Context(site=self.site, study=self.study, epoch=self.epoch)
         except ValidationError as error:
             where = error.errors()[0]["loc"][0]
             raise KeyFileError(
@@ -83,81 +86,11 @@ class _SiteSecret:
         """A short hash of the secret, safe to show."""
         return hashlib.sha256(_CONTEXT + b"/key-id" + self.secret).hexdigest()[:16]
 
-    def save(self, path: Path) -> None:
-        """Write the file with mode 0600 (atomically)."""
-        record = _SecretFile(
-            format=self.file_format,
-            site=self.site,
-            study=self.study,
-            epoch=self.epoch,
-            secret=base64.b64encode(self.secret).decode(),
-        )
-        write_text(path, record.model_dump_json(indent=2) + "\n", mode=0o600)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read the file.
-
-        Raises
-        ------
-        KeyFileError
-            The file is missing, damaged, or of another kind.
-        """
-        path = Path(path)
-        record = _read_secret_file(path, cls.noun)
-        if record.format != cls.file_format:
-            raise KeyFileError(
-                f"{path}: not a {cls.noun} file but a {record.format.removeprefix('ppcmi-')}.",
-                hint=f"Give the {cls.noun} file of the site.",
-            )
-        try:
-            secret = base64.b64decode(record.secret, validate=True)
-        except ValueError:  # binascii.Error is one; letters beyond ASCII give a plain one
-            raise _damaged(path, cls.noun) from None
-        if len(secret) != KEY_BYTES:
-            raise _damaged(path, cls.noun)
-        return cls(record.site, record.study, record.epoch, secret)
-
-
-def _damaged(path: Path, noun: str) -> KeyFileError:
-    return KeyFileError(
-        f"{path}: the {noun} file is damaged or not a {noun} file.",
-        hint="Take it from your backup.",
-    )
-
-
-def _read_secret_file(path: Path, noun: str) -> _SecretFile:
-    try:
-        status = path.stat()
-        if status.st_size > MAX_KEY_FILE_BYTES:
-            raise _damaged(path, noun)
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise KeyFileError(
-            f"{path}: the {noun} file cannot be read.",
-            hint="Check the path; 'ppcmi key new' makes a client key.",
-        ) from error
-    except UnicodeDecodeError:
-        raise _damaged(path, noun) from None
-    # Windows has no such modes: it reports 0666 for every file.
-    if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
-        warnings.warn(
-            f"{path}: other users of this computer can read this {noun}; run 'chmod 600' on it.",
-            stacklevel=3,
-        )
-    try:
-        fields: Any = json.loads(text)
-        return _SecretFile.model_validate(fields)
-    except (ValueError, RecursionError):  # ValidationError is a ValueError
-        # 'from None': pydantic's message would quote the file's content, the secret with it.
-        raise _damaged(path, noun) from None
-
 
 @dataclass(frozen=True)
 class TransformShare(_SiteSecret):
     """The seed of a site's keyed transforms for one study and epoch."""
 
-    file_format = "ppcmi-transform-share"
     noun = "transform share"
 
     def stream_seed(self, role: str, scale: str, part: str) -> bytes:
@@ -171,15 +104,30 @@ class TransformShare(_SiteSecret):
 
 @dataclass(frozen=True)
 class ClientKey(_SiteSecret):
-    """The secret of one site: 32 bytes from the operating system."""
+    """The secret of one site: 32 bytes from the operating system.
 
-    file_format = "ppcmi-client-key"
+    Parameters
+    ----------
+    validity
+        The days between which it may make new bundles. Afterwards it still opens
+        replies to what it made.
+    """
+
+    validity: Validity = field(default_factory=valid_from_today)
+
     noun = "client key"
 
     @classmethod
-    def generate(cls, site: str, study: str, epoch: int = 1) -> ClientKey:
+    def generate(
+        cls, site: str, study: str, epoch: int = 1, validity: Validity | None = None
+    ) -> ClientKey:
         """Make a new key for a site in a study (by its fingerprint)."""
-        return cls(site, study, epoch, secrets.token_bytes(KEY_BYTES))
+        secret = secrets.token_bytes(KEY_BYTES)
+        return cls(site, study, epoch, secret, validity or valid_from_today())
+
+    def rotate(self, today: date | None = None) -> ClientKey:
+        """Make the key of the next epoch: fresh random bytes, same site and study."""
+        return self.generate(self.site, self.study, self.epoch + 1, valid_from_today(today))
 
     def transform_share(self) -> TransformShare:
         """Derive the share for this key's study and epoch."""
@@ -188,3 +136,82 @@ class ClientKey(_SiteSecret):
         )
         derived = HKDF(hashes.SHA256(), KEY_BYTES, salt=None, info=info).derive(self.secret)
         return TransformShare(self.site, self.study, self.epoch, derived)
+
+    def require_current(self, today: date | None = None) -> None:
+        """Refuse to make new bundles with a key that has expired.
+
+        Raises
+        ------
+        KeyFileError
+            It expired, or is not valid yet.
+        """
+        if not self.validity.covers(today):
+            raise KeyFileError(
+                f"The client key of site '{self.site}' (epoch {self.epoch}) is valid from "
+                f"{self.validity.created} to {self.validity.expires}: it makes no new bundles now.",
+                hint="Make the next epoch with 'ppcmi key rotate'; the old key still opens "
+                "replies. Check this computer's date, too.",
+            )
+
+    def save(self, path: Path, passphrase: SecretStr) -> None:
+        """Write the key file under a passphrase, with mode 0600 (atomically).
+
+        Raises
+        ------
+        KeyFileError
+            The passphrase has fewer than 8 characters.
+        ResourceError
+            The file cannot be written.
+        """
+        record = KeyRecord(
+            site=self.site,
+            study=self.study,
+            epoch=self.epoch,
+            key_id=self.key_id,
+            created=self.validity.created.isoformat(),
+            expires=self.validity.expires.isoformat(),
+        )
+        secretfile.seal(Path(path), record.model_dump(), self.secret, passphrase, self.noun)
+
+    @classmethod
+    def load(cls, path: Path, passphrase: SecretStr) -> ClientKey:
+        """Read a key file.
+
+        Raises
+        ------
+        KeyFileError
+            The file is missing, damaged or of another kind, or the passphrase does not
+            open it.
+        """
+        path = Path(path)
+        fields: dict[str, Any] = secretfile.read_public(path, cls.noun)
+        _record(path, fields)  # a file of another kind is refused before any work
+        fields, secret = secretfile.unseal(path, passphrase, cls.noun)
+        record = _record(path, fields)
+        if len(secret) != KEY_BYTES:
+            raise secretfile.damaged(path, cls.noun)
+        return cls(record.site, record.study, record.epoch, secret, record.validity)
+
+
+def read_key_record(path: Path) -> KeyRecord:
+    """Read what a key file says in the open; no passphrase is needed, nothing is authenticated.
+
+    Raises
+    ------
+    KeyFileError
+        The file is missing, damaged or of another kind.
+    """
+    return _record(Path(path), secretfile.read_public(Path(path), ClientKey.noun))
+
+
+def _record(path: Path, fields: dict[str, Any]) -> KeyRecord:
+    if fields.get("format") != "ppcmi-client-key":
+        raise KeyFileError(
+            f"{path}: not a client key file.", hint="Give the client key file of the site."
+        )
+    record = secretfile.model_of(KeyRecord, fields, path, ClientKey.noun)
+    try:
+        record.validity  # noqa: B018 - parsing is the check
+    except ValueError:
+        raise secretfile.damaged(path, ClientKey.noun) from None
+    return record

@@ -197,22 +197,35 @@ class StudySpec(_Strict):
             raise InputFileError(
                 path, "the study file cannot be read.", hint="Make one with 'ppcmi study new'."
             ) from error
-        except UnicodeDecodeError as error:
-            raise _not_yaml(path) from error
-        try:
-            fields = yaml.safe_load(text)
-        except Exception as error:  # not YAMLError alone: a bad date is a ValueError, and so on
-            raise _not_yaml(path) from error
+        except UnicodeDecodeError:
+            raise _not_yaml(path) from None
+        return cls._parse(path, text)
+
+    @classmethod
+    def _parse(cls, path: Path, text: str) -> StudySpec:
+        # Errors are raised outside of 'except': those of YAML and pydantic quote the text, and
+        # somebody may have given another file by mistake, a passphrase even.
+        fields, problem = _load_yaml(text), ""
+        if fields is None:
+            raise _not_yaml(path)
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise InputFileError(
-                path,
-                f"not a valid study: {where}: {first['msg'].removeprefix('Value error, ')}.",
-                hint="Correct that field, or make a new file with 'ppcmi study new'.",
-            ) from error
+            problem = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        raise InputFileError(
+            path,
+            f"not a valid study: {problem}.",
+            hint="Correct that field, or make a new file with 'ppcmi study new'.",
+        )
+
+
+def _load_yaml(text: str) -> object:
+    try:
+        return yaml.safe_load(text) or {}
+    except Exception:  # not YAMLError alone: a bad date is a ValueError, and so on
+        return None
 
 
 def _not_yaml(path: Path) -> InputFileError:

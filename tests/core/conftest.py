@@ -12,19 +12,27 @@ import numpy.typing as npt
 import pytest
 import torch
 from PIL import Image
+from pydantic import SecretStr
 
+from ppcmi_sf import secretfile
+from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.data import Case
+from ppcmi_sf.home import Home, Party
+from ppcmi_sf.identity import Identity
 from ppcmi_sf.imaging import read_mask
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.store import load_model, read_header, save_model
 from ppcmi_sf.progress import run
+from ppcmi_sf.secretfile import KdfCost
+from ppcmi_sf.share import write_share
 from ppcmi_sf.study import StudySpec, make_classes
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
 from ppcmi_sf.training.loop import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions
 from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.map_queries import map_queries
+from ppcmi_sf.workflows.outgoing import Addressed
 from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 from ppcmi_sf.workflows.report import BatchReport, ProtectReport
 from ppcmi_sf.workflows.reveal import reveal_replies
@@ -33,6 +41,16 @@ from ppcmi_sf.workflows.train_site import SiteTrainingReport, train_site
 
 CPU = torch.device("cpu")
 SITES = ("north", "south-1", "west.b")
+SERVER = "server"
+PASSPHRASE = SecretStr("correct horse battery")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passphrases():
+    """Argon2id with little work; what users get is told by test_secretfile.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(secretfile, "DEFAULT_COST", KdfCost(memory_kib=8192, iterations=1))
+        yield
 
 
 def small_study(size=(64, 64), classes=2, **fields) -> StudySpec:
@@ -91,12 +109,16 @@ def make_cases():
 
 @dataclass
 class Collaboration:
-    """Three trained sites and a server, all in files below ``root``."""
+    """Three trained sites and a server, all in files below ``root``.
+
+    Every party has a home of its own, and the server's card or those of the sites in it.
+    """
 
     root: Path
     study: StudySpec
     training: dict[str, list[Case]] = field(default_factory=dict)
     testing: dict[str, list[Case]] = field(default_factory=dict)
+    parties: dict[str, Party] = field(default_factory=dict)
     keys: dict[str, ClientKey] = field(default_factory=dict)
     shares: list[Path] = field(default_factory=list)
     bundles: list[Path] = field(default_factory=list)
@@ -109,6 +131,19 @@ class Collaboration:
     @property
     def server(self) -> Path:
         return self.root / "server"
+
+    def home(self, name: str) -> Path:
+        return self.root / "homes" / name
+
+    def card(self, name: str) -> ContactCard:
+        return self.parties[name].identity.card
+
+    def addressed(self, name: str) -> Addressed:
+        """A site writes to the server."""
+        return Addressed(self.parties[name], [self.card(SERVER)])
+
+    def key_file(self, name: str) -> Path:
+        return self.root / "keys" / f"{name}.ppcmikey"
 
     def site(self, name: str) -> Path:
         return self.root / "sites" / name
@@ -151,19 +186,66 @@ def adopt(site: Path, trained: Path, study: StudySpec) -> None:
         save_model(SiteFolder(site).model_file(role), model, header)
 
 
+def introduce(every: Collaboration) -> None:
+    """Everybody's identity; the server knows all sites, and they know the server."""
+    for name in (SERVER, *SITES):
+        identity, home = Identity.generate(name), Home(every.home(name))
+        identity.save(home.identity_file, PASSPHRASE)
+        every.parties[name] = Party(home, identity)
+    for name in SITES:
+        every.parties[SERVER].home.contacts.add(every.card(name))
+        every.parties[name].home.contacts.add(every.card(SERVER))
+
+
+def make_key(every: Collaboration, name: str) -> None:
+    """A client key, and in ``escrow`` its share for the server."""
+    key = every.keys[name] = ClientKey.generate(name, every.study.fingerprint)
+    key.save(every.key_file(name), PASSPHRASE)
+    if every.study.arrangement == "escrow":
+        every.shares.append(every.root / "shares" / f"{name}.ppcmishare")
+        write_share(
+            every.shares[-1],
+            key.transform_share(),
+            every.parties[name].identity,
+            every.card(SERVER),
+        )
+
+
+def ask(every: Collaboration, name: str) -> None:
+    """Query, reply, mask."""
+    site, key = every.site(name), every.keys[name]
+    asked = every.query_reports[name] = run(
+        protect_queries(
+            site,
+            key,
+            every.testing[name],
+            every.queries(name),
+            every.addressed(name),
+            device=CPU,
+        )
+    )
+    answered = run(
+        map_queries(
+            every.server, asked.written, every.replies(name), every.parties[SERVER], device=CPU
+        )
+    )
+    every.reveal_reports[name] = run(
+        reveal_replies(
+            site, key, answered.written, every.masks(name), every.parties[name], device=CPU
+        )
+    )
+
+
 def collaborate(root: Path, study: StudySpec, trained: Collaboration | None = None):
     """Run the whole chain through files; ``trained`` spares the sites' own training."""
     every = Collaboration(root, study)
+    introduce(every)
     for number, name in enumerate(SITES):
         images, masks = draw_ellipses(number, 20)
         prefix = f"Doe-Jane-19{61 + number}"
         cases = write_cases(root / "data" / name, images, masks, prefix)
         every.training[name], every.testing[name] = cases[:16], cases[16:]
-        key = every.keys[name] = ClientKey.generate(name, study.fingerprint)
-        key.save(root / "keys" / f"{name}.key")
-        if study.arrangement == "escrow":
-            every.shares.append(root / "shares" / f"{name}.share")
-            key.transform_share().save(every.shares[-1])
+        make_key(every, name)
         if trained is None:
             every.site_reports[name] = run(
                 train_site(
@@ -175,24 +257,29 @@ def collaborate(root: Path, study: StudySpec, trained: Collaboration | None = No
             every.site_reports[name] = trained.site_reports[name]
         every.pair_reports[name] = run(
             protect_training_pairs(
-                every.site(name), key, every.training[name], root / "pairs", device=CPU, copies=3
+                every.site(name),
+                every.keys[name],
+                every.training[name],
+                root / "pairs",
+                every.addressed(name),
+                device=CPU,
+                copies=3,
             )
         )
         every.bundles.extend(every.pair_reports[name].written)
     every.server_report = run(
-        train_server(every.server, study, every.bundles, every.shares, SERVER_OPTIONS, device=CPU)
+        train_server(
+            every.server,
+            study,
+            every.bundles,
+            every.shares,
+            SERVER_OPTIONS,
+            every.parties[SERVER],
+            device=CPU,
+        )
     )
-    for name, key in every.keys.items():
-        every.query_reports[name] = run(
-            protect_queries(
-                every.site(name), key, every.testing[name], every.queries(name), device=CPU
-            )
-        )
-        queries = every.query_reports[name].written
-        replies = run(map_queries(every.server, queries, every.replies(name), device=CPU))
-        every.reveal_reports[name] = run(
-            reveal_replies(every.site(name), key, replies.written, every.masks(name), device=CPU)
-        )
+    for name in SITES:
+        ask(every, name)
     return every
 
 

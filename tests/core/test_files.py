@@ -11,7 +11,14 @@ import pytest
 import torch
 
 from ppcmi_sf.errors import ResourceError
-from ppcmi_sf.files import atomic_path, write_bytes, write_error, write_tensors, write_text
+from ppcmi_sf.files import (
+    atomic_path,
+    sweep_leftovers,
+    write_bytes,
+    write_error,
+    write_tensors,
+    write_text,
+)
 
 
 def names(folder):
@@ -126,3 +133,15 @@ def test_tensors_come_back(tmp_path):
     with safe_open(tmp_path / "t", framework="pt") as handle:
         assert handle.metadata() == {"k": "v"}
         assert torch.equal(handle.get_tensor("x"), torch.arange(6.0).reshape(2, 3))
+
+
+def test_leftovers_of_a_killed_program_go_after_a_day(tmp_path):
+    old, new = (tmp_path / f".{name}.part.a.ppcmi" for name in ("0" * 12, "1" * 12))
+    mine = tmp_path / ".notes.part.1"
+    for path in (old, new, mine):
+        path.write_text("x")
+    for path in (old, mine):
+        os.utime(path, (1, 1))
+    sweep_leftovers(tmp_path)
+    sweep_leftovers(tmp_path / "nowhere")
+    assert sorted(tmp_path.iterdir()) == sorted([new, mine])

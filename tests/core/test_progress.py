@@ -63,9 +63,11 @@ def test_every_error_has_an_exit_code_of_its_family():
         "InputFileError": 3,
         "StudyError": 4,
         "KeyFileError": 4,
+        "ContactError": 4,
         "BundleError": 5,
         "ModelFileError": 5,
         "TrainingError": 6,
         "ResourceError": 7,
         "PartialFailure": 1,
     }
+    assert {kind.exit_code for kind in errors.BundleError.__subclasses__()} == {5}

@@ -1,20 +1,33 @@
-"""The site's ledger: what it knows, and how it stays whole."""
+"""What a party remembers of keys, bundles and cases, and how it stays whole."""
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 
-from ppcmi_sf.bundle import BundleHeader, new_bundle_id, new_item_id
-from ppcmi_sf.errors import BundleError, KeyFileError, ResourceError
+from ppcmi_sf.bundle.header import BundleHeader, TensorLayout, new_bundle_id
+from ppcmi_sf.bundle.latents import new_item_id
+from ppcmi_sf.errors import BundleError, KeyFileError, ReplayError, ResourceError
 from ppcmi_sf.imaging import fit_to_grid, read_image
-from ppcmi_sf.registry import Registry, SentCase, source_stamp
+from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.registry import (
+    Database,
+    DisclosureLog,
+    Registry,
+    SentBundle,
+    SentCase,
+    SentItem,
+    source_stamp,
+)
 
-KEY = "ab" * 8
+KEY_ID, STUDY = "ab" * 8, "cd" * 32
+US, THEM = "1a" * 32, "2b" * 32
+REPLY = Path("reply.ppcmi")
 
 
 @pytest.fixture
 def registry(tmp_path):
-    return Registry(tmp_path / "site" / "registry.sqlite")
+    return Registry(Database(tmp_path / "home" / "registry.sqlite"))
 
 
 @pytest.fixture
@@ -25,84 +38,107 @@ def case(make_cases, ellipses, make_study, tmp_path):
     return SentCase(found.name, str(found.image), source_stamp([found.image]), geometry, fit)
 
 
-def query(items=3, **fields):
+def header(kind="query", items=3, **fields):
     plain = {
-        "kind": "query",
+        "kind": kind,
         "bundle_id": new_bundle_id(),
-        "study": "cd" * 32,
-        "site": "north",
+        "study": STUDY,
+        "sender": US,
+        "recipients": (THEM,),
+        "key_id": "12" * 8,
         "epoch": 1,
-        "transform": "12" * 8,
-        "encoders": "ef" * 8,
-        "items": tuple(new_item_id() for _ in range(items)),
+        "model": "ef" * 8,
+        "items": items,
+        "layout": (TensorLayout(name="item", dtype="U8", shape=(8,)),),
+        "record_items": 8,
+        "size": 100,
     }
     return BundleHeader(**(plain | fields))
 
 
-def reply_to(header, **fields):
-    changes = {"kind": "reply", "bundle_id": new_bundle_id(), "in_reply_to": header.bundle_id}
-    return header.model_copy(update=changes | fields)
+def new_items(count=3, case=0):
+    return [SentItem(new_item_id(), case, number) for number in range(count)]
 
 
-def sent(registry, case, folder, **fields):
-    header = query(**fields)
-    file = folder / f"{header.bundle_id}.safetensors"
+def send(registry, case, folder, items=None, **fields):
+    """Note a bundle that lies in a folder; header, file and items."""
+    items = new_items() if items is None else items
+    made = header(items=max(1, len(items)), **fields)
+    file = folder / f"{made.bundle_id}.ppcmi"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(b"x")
-    registry.record_sent(header, file, KEY, case)
-    return header, file
+    cases = [] if case is None else [case]
+    registry.record_sent(SentBundle(made, file, "0d" * 32, 1), KEY_ID, cases, items)
+    return made, file, items
 
 
-def test_a_reply_finds_its_case_and_slices_in_any_order(registry, case, tmp_path):
-    header, _ = sent(registry, case, tmp_path / "out")
-    sent(registry, case, tmp_path / "out")
-    turned = reply_to(header, items=header.items[::-1])
-    found, slices = Registry(registry.path).case_of_reply(turned, KEY)
-    assert found == case
-    assert slices == [2, 1, 0]
+def rows(registry, sql):
+    with sqlite3.connect(registry.path) as connection:
+        return connection.execute(sql).fetchall()
 
 
-def test_a_reply_to_nothing_is_refused(registry, case, tmp_path):
-    sent(registry, case, tmp_path)
-    with pytest.raises(BundleError, match="answers no query of this site") as caught:
-        registry.case_of_reply(reply_to(query()), KEY)
-    assert caught.value.hint
+def log_of(registry):
+    return DisclosureLog(Database(registry.path)).entries()
 
 
-@pytest.mark.parametrize("change", ["missing", "more", "other"])
-def test_a_reply_with_other_items_is_refused(change, registry, case, tmp_path):
-    header, _ = sent(registry, case, tmp_path)
-    new = new_item_id()
-    items = {
-        "missing": header.items[1:],
-        "more": (*header.items, new),
-        "other": (new, *header.items[1:]),
-    }[change]
-    with pytest.raises(BundleError, match="every slice of 'case_000' once"):
-        registry.case_of_reply(reply_to(header, items=items), KEY)
+# -- replies and their queries ----------------------------------------------------------
 
 
-def test_a_reply_to_a_query_of_another_key_is_refused(registry, case, tmp_path):
-    header, _ = sent(registry, case, tmp_path)
-    with pytest.raises(KeyFileError, match="made with another key") as caught:
-        registry.case_of_reply(reply_to(header), "00" * 8)
-    assert KEY in caught.value.message
-    assert caught.value.hint
+def test_any_item_finds_its_query(registry, case, tmp_path):
+    _, _, items = send(registry, case, tmp_path / "out")
+    send(registry, case, tmp_path / "out")
+    for item in items:
+        found = Registry(Database(registry.path)).answered_query(item.item_id, REPLY)
+        assert found.case == case
+        assert found.slices == {one.item_id: one.slice for one in items}
+        assert (found.key_id, found.model, found.recipients) == (KEY_ID, "ef" * 8, (THEM,))
 
 
-def test_a_training_bundle_is_no_query(registry):
-    header = query(kind="training")
-    registry.record_sent(header, registry.path, KEY)
+def test_every_recipient_of_a_query_may_answer_it(registry, case, tmp_path):
+    _, _, items = send(registry, case, tmp_path, recipients=(US, THEM))
+    assert registry.answered_query(items[0].item_id, REPLY).recipients == (US, THEM)
+
+
+def test_an_item_of_nothing_is_refused(registry, case, tmp_path):
+    send(registry, case, tmp_path)
+    with pytest.raises(BundleError, match=r"reply\.ppcmi: answers no query of this site") as caught:
+        registry.answered_query(new_item_id(), REPLY)
+    assert "--home" in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["training", "reply", "model"])
+def test_an_item_of_another_kind_of_bundle_is_no_query_s(kind, registry, case, tmp_path):
+    fields = {"items": 1, "record_items": 1} if kind == "model" else {}
+    made = header(kind, **fields)
+    items = new_items(1)
+    sent = SentBundle(made, tmp_path / "x.ppcmi", "0d" * 32, 1)
+    registry.record_sent(sent, KEY_ID, [case], items)
     with pytest.raises(BundleError, match="answers no query"):
-        registry.case_of_reply(reply_to(header), KEY)
+        registry.answered_query(items[0].item_id, REPLY)
+
+
+def test_items_of_a_bundle_are_told_in_their_order(registry, case, tmp_path):
+    other = SentCase("other", "/somewhere/else.png", "1-1")
+    items = [SentItem(new_item_id(), at, number) for at, number in ((1, 4), (0, 0), (1, 5))]
+    made = header("training", items=3)
+    sent = SentBundle(made, tmp_path / "x.ppcmi", "0d" * 32, 1)
+    registry.record_sent(sent, KEY_ID, [case, other], items)
+    sources = [other.source, case.source, other.source]
+    numbers = [4, 0, 5]
+    ids = [item.item_id for item in items]
+    assert registry.items_of(made.bundle_id) == list(zip(ids, sources, numbers, strict=True))
+    assert registry.items_of("0" * 32) == []
+
+
+# -- what was made already --------------------------------------------------------------
 
 
 def test_find_query_wants_everything_the_same(registry, case, tmp_path):
-    header, file = sent(registry, case, tmp_path / "out")
-    wanted = [case.source, case.stamp, KEY, header.encoders]
+    made, file, _ = send(registry, case, tmp_path / "out")
+    wanted = [case.source, case.stamp, KEY_ID, made.model]
     assert registry.find_query(*wanted) == file.resolve()
-    assert registry.find_query(*wanted, tmp_path / "out") == file.resolve()
-    assert registry.find_query(*wanted, tmp_path / "elsewhere") is None
+    assert registry.find_query(*wanted, folder=tmp_path / "out") == file.resolve()
+    assert registry.find_query(*wanted, folder=tmp_path / "elsewhere") is None
     for place in range(4):
         changed = [*wanted[:place], "other", *wanted[place + 1 :]]
         assert registry.find_query(*changed) is None
@@ -111,74 +147,193 @@ def test_find_query_wants_everything_the_same(registry, case, tmp_path):
 
 
 def test_find_query_sees_every_folder(registry, case, tmp_path):
-    header, first = sent(registry, case, tmp_path / "a")
-    _, second = sent(registry, case, tmp_path / "b")
-    wanted = (case.source, case.stamp, KEY, header.encoders)
-    assert registry.find_query(*wanted, tmp_path / "a") == first
-    assert registry.find_query(*wanted, tmp_path / "b") == second
+    made, first, _ = send(registry, case, tmp_path / "a")
+    _, second, _ = send(registry, case, tmp_path / "b")
+    wanted = (case.source, case.stamp, KEY_ID, made.model)
+    assert registry.find_query(*wanted, folder=tmp_path / "a") == first
+    assert registry.find_query(*wanted, folder=tmp_path / "b") == second
 
 
-def test_a_forgotten_query_is_gone(registry, case, tmp_path):
-    header, _ = sent(registry, case, tmp_path)
-    registry.forget(header.bundle_id)
+def test_training_bundles_of_a_study(registry, case, tmp_path):
+    _, first, _ = send(registry, case, tmp_path, kind="training")
+    _, second, _ = send(registry, case, tmp_path, kind="training")
+    send(registry, case, tmp_path, kind="training", study="00" * 32)
+    send(registry, case, tmp_path)
+    assert sorted(registry.training_bundles(STUDY)) == sorted([first, second])
+    first.unlink()
+    assert registry.training_bundles(STUDY) == [second]
+
+
+def test_find_reply_wants_query_network_and_folder(registry, tmp_path):
+    made = header("reply", items=1)
+    file = tmp_path / "out" / f"{made.bundle_id}.ppcmi"
+    file.parent.mkdir()
+    file.write_bytes(b"x")
+    registry.record_sent(SentBundle(made, file, "0d" * 32, 1), answers="77" * 16)
+    assert registry.find_reply("77" * 16, made.model, tmp_path / "out") == file
+    assert registry.find_reply("78" * 16, made.model, tmp_path / "out") is None
+    assert registry.find_reply("77" * 16, "00" * 8, tmp_path / "out") is None
+    assert registry.find_reply("77" * 16, made.model, tmp_path) is None
+    file.unlink()
+    assert registry.find_reply("77" * 16, made.model, tmp_path / "out") is None
+
+
+# -- taken back -------------------------------------------------------------------------
+
+
+def test_what_was_withdrawn_is_gone_but_for_the_log(registry, case, tmp_path):
+    made, _, items = send(registry, case, tmp_path)
+    kept, _, _ = send(registry, case, tmp_path)
+    registry.withdraw(made.bundle_id)
     with pytest.raises(BundleError, match="answers no query"):
-        registry.case_of_reply(reply_to(header), KEY)
-    assert registry.find_query(case.source, case.stamp, KEY, header.encoders) is None
-    with sqlite3.connect(registry.path) as connection:
-        for table in ("bundles", "cases", "items"):
-            assert connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone() == (0,)
+        registry.answered_query(items[0].item_id, REPLY)
+    assert rows(registry, "SELECT bundle_id FROM bundles") == [(kept.bundle_id,)]
+    assert rows(registry, "SELECT COUNT(*) FROM cases") == [(1,)]
+    assert rows(registry, "SELECT COUNT(*) FROM items") == [(3,)]
+    entries = log_of(registry)
+    assert [entry.event for entry in entries] == ["sent", "sent", "withdrawn"]
+    assert (entries[2].bundle_id, entries[2].digest) == (made.bundle_id, entries[0].digest)
 
 
-def test_replies_are_noted_once_and_hurt_no_query(registry, case, tmp_path):
-    header, _ = sent(registry, case, tmp_path)
-    reply = reply_to(header)
-    registry.record_received(reply, tmp_path / "r", KEY)
-    registry.record_received(reply, tmp_path / "r2", KEY)
-    # A hostile server gives its reply the id of the query itself.
-    registry.record_received(reply_to(header, bundle_id=header.bundle_id), tmp_path / "x", KEY)
-    assert registry.case_of_reply(reply, KEY)[0] == case
-    with sqlite3.connect(registry.path) as connection:
-        rows = connection.execute("SELECT bundle_id, direction, file FROM bundles").fetchall()
-    assert sorted(rows) == sorted(
-        [
-            (header.bundle_id, "sent", str(tmp_path / f"{header.bundle_id}.safetensors")),
-            (reply.bundle_id, "received", str(tmp_path / "r2")),
-        ]
-    )
+def test_to_withdraw_what_was_never_noted_says_nothing(registry, case, tmp_path):
+    send(registry, case, tmp_path)
+    registry.withdraw("0" * 32)
+    received = header("query", sender=THEM, recipients=(US,))
+    registry.record_received(received, tmp_path / "r", "0e" * 32, 5)
+    registry.withdraw(received.bundle_id)  # it came; it did not go
+    assert [entry.event for entry in log_of(registry)] == ["sent", "received"]
+    assert rows(registry, "SELECT COUNT(*) FROM bundles") == [(2,)]
 
 
-def test_a_damaged_ledger_is_refused(tmp_path, case):
+def test_a_bundle_is_noted_whole_or_not_at_all(registry, case, tmp_path):
+    """A pseudonym that is there already spoils the note: neither rows nor a log entry."""
+    _, _, items = send(registry, case, tmp_path)
+    with pytest.raises(ResourceError, match="the registry cannot be used"):
+        send(registry, case, tmp_path, items=[*new_items(2), items[0]])
+    assert rows(registry, "SELECT COUNT(*) FROM bundles") == [(1,)]
+    assert rows(registry, "SELECT COUNT(*) FROM cases") == [(1,)]
+    assert rows(registry, "SELECT COUNT(*) FROM items") == [(3,)]
+    assert len(log_of(registry)) == 1
+
+
+# -- what came --------------------------------------------------------------------------
+
+
+def test_a_bundle_that_came_is_refused_the_second_time(registry, tmp_path):
+    came = header("reply", sender=THEM, recipients=(US,))
+    registry.require_new(came, REPLY)
+    registry.record_received(came, tmp_path / "r", "0e" * 32, 5)
+    with pytest.raises(ReplayError, match="was accepted before, on 20") as caught:
+        registry.require_new(came, REPLY)
+    assert str(REPLY) in caught.value.message
+    assert "--again" in caught.value.hint
+    registry.require_new(came, REPLY, again=True)
+    registry.record_received(came, tmp_path / "r2", "0e" * 32, 5)
+    assert rows(registry, "SELECT file FROM bundles") == [(str(tmp_path / "r2"),)]
+    assert [entry.event for entry in log_of(registry)] == ["received", "received"]
+
+
+def test_a_bundle_that_went_out_may_come_back(registry, case, tmp_path):
+    """And a hostile server that gives its reply the query's own id spoils nothing."""
+    made, file, items = send(registry, case, tmp_path)
+    reply = header("reply", bundle_id=made.bundle_id, sender=THEM, recipients=(US,))
+    registry.require_new(reply, REPLY)
+    registry.record_received(reply, tmp_path / "x", "0e" * 32, 5)
+    assert registry.answered_query(items[0].item_id, REPLY).case == case
+    assert registry.find_query(case.source, case.stamp, KEY_ID, made.model) == file
+    directions = rows(registry, "SELECT direction FROM bundles ORDER BY direction")
+    assert directions == [("received",), ("sent",)]
+    with pytest.raises(ReplayError):
+        registry.require_new(reply, REPLY)
+
+
+def test_the_log_tells_whom_and_how_much(registry, case, tmp_path):
+    made, _, _ = send(registry, case, tmp_path)
+    came = header("reply", sender=THEM, recipients=(US,), items=2)
+    registry.record_received(came, tmp_path / "r", "0e" * 32, 5)
+    went, got = log_of(registry)
+    assert (went.event, went.peers, went.items, went.file_bytes) == ("sent", (THEM,), 3, 1)
+    assert (got.event, got.peers, got.items, got.file_bytes) == ("received", (THEM,), 2, 5)
+    assert (went.bundle_id, got.bundle_id) == (made.bundle_id, came.bundle_id)
+    assert (went.digest, got.digest) == ("0d" * 32, "0e" * 32)
+    text = str([entry.model_dump() for entry in log_of(registry)])
+    assert case.name not in text
+    assert str(tmp_path) not in text
+
+
+# -- keys -------------------------------------------------------------------------------
+
+
+def test_an_older_key_than_the_newest_is_refused(registry):
+    first = ClientKey.generate("north", STUDY)
+    registry.require_newest(first)  # nothing is known yet
+    registry.note_key(first)
+    registry.require_newest(first)
+    second = first.rotate()
+    registry.require_newest(second)
+    registry.note_key(second)
+    registry.require_newest(second)
+    with pytest.raises(KeyFileError, match="of epoch 1, and was rotated: epoch 2 is in use"):
+        registry.require_newest(first)
+    registry.note_key(first)  # what is known stays known
+    with pytest.raises(KeyFileError):
+        registry.require_newest(first)
+
+
+def test_keys_of_other_sites_and_studies_do_not_matter(registry):
+    key = ClientKey.generate("north", STUDY)
+    registry.note_key(ClientKey.generate("south", STUDY, 5))
+    registry.note_key(ClientKey.generate("north", "00" * 32, 5))
+    registry.require_newest(key)
+
+
+def test_a_key_is_noted_once_and_never_its_secret(registry):
+    key = ClientKey.generate("north", STUDY, 3)
+    for _ in range(3):
+        registry.note_key(key)
+    (entry,) = log_of(registry)
+    assert (entry.event, entry.key_id, entry.epoch) == ("key made", key.key_id, 3)
+    data = registry.path.read_bytes()
+    assert key.secret not in data
+    assert key.secret.hex().encode() not in data
+
+
+# -- damage -----------------------------------------------------------------------------
+
+
+def test_a_damaged_registry_is_refused(tmp_path):
     path = tmp_path / "registry.sqlite"
     path.write_bytes(b"this is no database, whatever its name says" * 50)
-    with pytest.raises(ResourceError, match="ledger cannot be used") as caught:
-        Registry(path)
+    with pytest.raises(ResourceError, match="registry cannot be used") as caught:
+        Registry(Database(path))
     assert str(path) in caught.value.message
     assert caught.value.hint
 
 
 def test_damage_that_comes_later_is_told(registry, case, tmp_path):
-    header, _ = sent(registry, case, tmp_path)
+    _, _, items = send(registry, case, tmp_path)
     data = bytearray(registry.path.read_bytes())
     data[100:] = b"\xff" * (len(data) - 100)
     registry.path.write_bytes(data)
-    with pytest.raises(ResourceError, match="ledger cannot be used"):
-        registry.case_of_reply(reply_to(header), KEY)
+    with pytest.raises(ResourceError, match="registry cannot be used"):
+        registry.answered_query(items[0].item_id, REPLY)
     with pytest.raises(ResourceError):
-        sent(registry, case, tmp_path)
+        send(registry, case, tmp_path)
 
 
-def test_a_damaged_entry_is_told(registry, case, tmp_path):
-    header, _ = sent(registry, case, tmp_path)
-    with sqlite3.connect(registry.path) as connection:
-        connection.execute("UPDATE cases SET geometry = '{}'")
+@pytest.mark.parametrize("value", ["'{}'", "'not JSON'", "NULL"])
+@pytest.mark.parametrize("column", ["geometry", "fit"])
+def test_a_damaged_entry_is_told(column, value, registry, case, tmp_path):
+    _, _, items = send(registry, case, tmp_path)
+    rows(registry, f"UPDATE cases SET {column} = {value}")
     with pytest.raises(BundleError, match="the entry of 'case_000' is damaged"):
-        registry.case_of_reply(reply_to(header), KEY)
+        registry.answered_query(items[0].item_id, REPLY)
 
 
-def test_a_ledger_that_cannot_be_made_is_told(tmp_path):
+def test_a_registry_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ResourceError, match="ledger cannot be used"):
-        Registry(tmp_path / "file" / "registry.sqlite")
+    with pytest.raises(ResourceError, match="registry cannot be used"):
+        Registry(Database(tmp_path / "file" / "registry.sqlite"))
 
 
 def test_stamps_change_with_files(tmp_path):

@@ -18,10 +18,9 @@ from ppcmi_sf.data.sample import sample_data_folder
 from ppcmi_sf.evaluation import evaluate_folders
 from ppcmi_sf.imaging import read_image
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.progress import run
-from ppcmi_sf.workflows.map_queries import map_queries
-from ppcmi_sf.workflows.protect import protect_queries
-from ppcmi_sf.workflows.reveal import reveal_replies
+from ppcmi_sf.workflows.segment import segment_cases
 
 SAMPLE = sample_data_folder()
 REAL = Path(__file__).parents[3] / "shared" / "data" / "ms_brain_lesion" / "volumes"
@@ -31,19 +30,19 @@ SITE = "north"
 
 @pytest.fixture
 def segment(tmp_path):
-    """Segment cases with the sample's site and server, in a copy, to a folder of masks."""
-    site = shutil.copytree(SAMPLE / "site", tmp_path / "site")
-    (site / f"{SITE}.ppcmikey").chmod(0o600)  # git does not keep it
-    key = ClientKey.load(site / f"{SITE}.ppcmikey")
+    """Segment cases with the sample's site alone, as it lies there, to a folder of masks."""
+    passphrase = read_passphrase_file(shutil.copy(SAMPLE / "site" / "passphrase.txt", tmp_path))
+    key_file = Path(shutil.copy(SAMPLE / "site" / f"{SITE}.ppcmikey", tmp_path))
+    for path in tmp_path.iterdir():
+        path.chmod(0o600)  # git does not keep it
+    key = ClientKey.load(key_file, passphrase)
 
-    def through_the_server(cases) -> Path:
-        queries = run(protect_queries(site, key, cases, tmp_path / "out", device=CPU))
-        replies = run(map_queries(SAMPLE / "server", queries.written, tmp_path / "in", device=CPU))
-        masks = run(reveal_replies(site, key, replies.written, tmp_path / "masks", device=CPU))
-        assert not queries.failures + replies.failures + masks.failures
+    def with_its_own_network(cases) -> Path:
+        masks = run(segment_cases(SAMPLE / "site", key, cases, tmp_path / "masks", device=CPU))
+        assert not masks.failures
         return tmp_path / "masks"
 
-    return through_the_server
+    return with_its_own_network
 
 
 def test_images_come_out_the_same_bit_for_bit(tmp_path):
@@ -75,6 +74,13 @@ def test_the_sample_site_segments_its_images(segment, tmp_path):
     report = run(evaluate_folders(segment(cases), truth, CLASS_NAMES))
     assert [summary.n for summary in report.summaries] == [SAMPLE_IMAGES] * 3
     assert report.summaries[-1].mean["dice"] > 0.85
+
+
+def test_it_holds_nothing_of_the_machine_that_made_it():
+    for path in SAMPLE.rglob("*"):
+        if path.is_file() and path.suffix != ".gz":
+            content = path.read_bytes()
+            assert b"/tmp/" not in content and b"/home/" not in content, path
 
 
 def test_the_recorded_scores_are_what_the_demo_promises():

@@ -71,7 +71,8 @@ def test_round_trip(study, good, tmp_path):
 
 def test_mapping_network_round_trip(study, tmp_path):
     links = tuple(
-        SiteLink(name=n, epoch=3, transform="12" * 8, encoders="ab" * 8) for n in ("a", "b.c")
+        SiteLink(name=name, fingerprint="cd" * 32, epoch=3, transform="12" * 8, encoders="ab" * 8)
+        for name in ("a", "b.c")
     )
     model = UnifiedMappingNetwork(study, [link.name for link in links])
     header = ModelHeader(

@@ -10,13 +10,18 @@ import typer
 from typer.core import TyperGroup
 
 from ppcmi_sf.cli import (
+    contact_commands,
     demo_command,
     doctor_command,
     evaluate_command,
+    identity_commands,
     inspect_command,
+    join_commands,
     key_commands,
+    log_commands,
     server_commands,
     site_commands,
+    site_model_commands,
     study_commands,
 )
 from ppcmi_sf.cli.console import show_result
@@ -48,8 +53,9 @@ app = typer.Typer(
     ),
     epilog=(
         "Exit codes: 0 done; 1 some cases failed, or an unforeseen error; 2 wrong usage; "
-        "3 a file cannot be used; 4 study or key do not fit; 5 a bundle or model is damaged or "
-        "does not fit; 6 a training failed; 7 the machine lacks something; 130 cancelled.\n\n"
+        "3 a file cannot be used; 4 study, key or contact do not fit; 5 a bundle or model is "
+        "damaged, not trusted or does not fit; 6 a training failed; 7 the machine lacks something; "
+        "130 cancelled.\n\n"
         "With --json every verb prints one JSON object to standard output: its result, or "
         "error, hint and exit_code. What failed in a batch is listed under failures. Messages and "
         "progress go to standard error."
@@ -60,9 +66,18 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(study_commands.app, name="study")
+app.add_typer(identity_commands.app, name="identity")
+app.add_typer(contact_commands.app, name="contact")
+app.add_typer(join_commands.app, name="join")
 app.add_typer(key_commands.app, name="key")
+for verb, epilog in (
+    (site_model_commands.install, site_model_commands.INSTALL_EXAMPLE),
+    (site_model_commands.segment, site_model_commands.SEGMENT_EXAMPLE),
+):
+    site_commands.app.command(verb.__name__, epilog=epilog)(verb)
 app.add_typer(site_commands.app, name="site")
 app.add_typer(server_commands.app, name="server")
+app.add_typer(log_commands.app, name="log")
 app.command("share-transform", epilog=key_commands.SHARE_EXAMPLE)(key_commands.share_transform)
 app.command("evaluate", epilog=evaluate_command.EXAMPLE)(evaluate_command.evaluate)
 app.command("inspect", epilog=inspect_command.EXAMPLE)(inspect_command.inspect)

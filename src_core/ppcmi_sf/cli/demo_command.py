@@ -7,11 +7,11 @@ import shlex
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import SecretStr
 
 from ppcmi_sf.cli import demo_files
 from ppcmi_sf.cli.console import (
@@ -22,6 +22,7 @@ from ppcmi_sf.cli.console import (
     show_table,
     steps_of_a_whole,
 )
+from ppcmi_sf.cli.demo_steps import SERVER, DemoSteps, Lengths
 from ppcmi_sf.cli.evaluate_command import PIXELS
 from ppcmi_sf.cli.options import JsonOption, SeedOption
 from ppcmi_sf.cli.reports import score_cells, score_headings
@@ -31,6 +32,9 @@ from ppcmi_sf.data.phantom import CLASS_NAMES
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.evaluation import EvaluationReport, evaluate_folders
 from ppcmi_sf.files import write_text
+from ppcmi_sf.home import Home
+from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.passphrase import read_passphrase_file
 
 EXAMPLE = "Example: ppcmi demo --out demo-output"
 
@@ -43,17 +47,9 @@ SAMPLE_IMAGES = 2
 SAMPLE_SITE = "north"
 RECORD = "demo.json"
 SAMPLE_RECORD = "sample.json"
-SAMPLE_PARTS = ("ultrasound", "volume", "site", "server")
+SAMPLE_PARTS = ("ultrasound", "volume", "site")
+SAMPLE_PASSPHRASE = "synthetic sample data"
 SHOWN = ("dice", "iou", "hd95_mm", "asd_mm")
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """How long the demo trains."""
-
-    site_epochs: int = 20
-    server_epochs: int = 14
-    copies: int = 8
 
 
 @command
@@ -85,6 +81,7 @@ def demo(
         demo_files.clear(sample_data, SAMPLE_RECORD, SAMPLE_PARTS)
         with tempfile.TemporaryDirectory(prefix="ppcmi-demo-") as folder:
             _run_demo(context, Path(folder), lengths, seed)
+            _install_network(context, _steps(Path(folder), lengths, seed))
             try:
                 _write_sample_data(Path(folder), sample_data, seed)
             finally:
@@ -137,10 +134,13 @@ def _run_demo(
 ) -> tuple[dict[str, Any], dict[str, EvaluationReport]]:
     started = time.monotonic()
     _write_images(out, seed)
-    with steps_of_a_whole():
-        for line in _lines(out, lengths, seed):
-            _call(context, line)
-    names = [style.name for style in DEMO_SITES]
+    steps = _steps(out, lengths, seed)
+    steps.write_passphrase()
+    _call_all(context, steps.agreeing())
+    homes = {name: Home(steps.home(name)) for name in (SERVER, *steps.names)}
+    heard = {name: home.card().fingerprint for name, home in homes.items()}
+    _call_all(context, [*steps.joining(heard), *steps.training(), *steps.asking()])
+    names = list(steps.names)
     reports = {
         name: drive(
             evaluate_folders(out / "masks" / name, out / "data" / name / "test", CLASS_NAMES)
@@ -149,7 +149,7 @@ def _run_demo(
     }
     from ppcmi_sf.cli.demo_figure import draw_figure
 
-    draw_figure(out, names)
+    draw_figure(steps)
     fields = {
         "mean_dice": sum(r.summaries[-1].mean["dice"] for r in reports.values()) / len(reports),
         "seconds": round(time.monotonic() - started, 1),
@@ -159,42 +159,15 @@ def _run_demo(
     return fields, reports
 
 
-def _lines(out: Path, lengths: Lengths, seed: int) -> list[str]:
-    """The verbs of a three-site collaboration, in order."""
-    names = [style.name for style in DEMO_SITES]
-    root = shlex.quote(str(out))
-    classes = " ".join(f"--class {name}" for name in CLASS_NAMES[1:])
-    study = f"--study {root}/study.yaml"
-    server = f"--server-dir {root}/server"
-    lines = [
-        f"study new {root}/study.yaml --name Phantoms --modality US {classes} "
-        f"--size {SIZE[0]} {SIZE[1]} --autoencoder small"
-    ]
-    for name in names:
-        key = f"{root}/keys/{name}.ppcmikey"
-        site = f"--site-dir {root}/sites/{name}"
-        lines += [
-            f"key new {key} {study} --site {name}",
-            f"site train {root}/data/{name}/train {study} --name {name} {site} "
-            f"--epochs {lengths.site_epochs} --batch-size {BATCH_SIZE} --seed {seed}",
-            f"site protect {root}/data/{name}/train --pairs {site} --key {key} "
-            f"--out {root}/outbox/{name} --copies {lengths.copies}",
-            f"share-transform --key {key} {study} --out {root}/keys/{name}.share.json",
-        ]
-    outboxes = " ".join(f"{root}/outbox/{name}" for name in names)
-    shares = " ".join(f"--share {root}/keys/{name}.share.json" for name in names)
-    lines.append(
-        f"server train {outboxes} {study} {server} {shares} "
-        f"--epochs {lengths.server_epochs} --seed {seed}"
-    )
-    for name in names:
-        mine = f"--site-dir {root}/sites/{name} --key {root}/keys/{name}.ppcmikey"
-        lines += [
-            f"site protect {root}/data/{name}/test/images {mine} --out {root}/outbox/{name}",
-            f"server map {root}/outbox/{name} {server} --out {root}/inbox/{name}",
-            f"site reveal {root}/inbox/{name} {mine} --out {root}/masks/{name}",
-        ]
-    return lines
+def _steps(out: Path, lengths: Lengths, seed: int) -> DemoSteps:
+    names = tuple(style.name for style in DEMO_SITES)
+    return DemoSteps(out, names, tuple(CLASS_NAMES[1:]), SIZE, BATCH_SIZE, lengths, seed)
+
+
+def _call_all(context: typer.Context, lines: list[str]) -> None:
+    with steps_of_a_whole():
+        for line in lines:
+            _call(context, line)
 
 
 def _call(context: typer.Context, line: str) -> None:
@@ -209,8 +182,15 @@ def _call(context: typer.Context, line: str) -> None:
         raise error
 
 
+def _install_network(context: typer.Context, steps: DemoSteps) -> None:
+    """The sample's site can segment alone."""
+    _call_all(context, steps.publishing(SAMPLE_SITE))
+    (bundle,) = (steps.out / "models").iterdir()
+    _call_all(context, steps.installing(SAMPLE_SITE, bundle))
+
+
 def _write_sample_data(demo_folder: Path, target: Path, seed: int) -> None:
-    """Pick a few images, one site and the server out of a demo's folder."""
+    """Pick a few images and one site out of a demo's folder."""
     for style in DEMO_SITES:
         drive(
             write_phantom_folder(
@@ -220,10 +200,17 @@ def _write_sample_data(demo_folder: Path, target: Path, seed: int) -> None:
     volume = target / "volume"
     volume.mkdir(parents=True, exist_ok=True)
     write_phantom_volume(volume / "image.nii.gz", volume / "mask.nii.gz", DEMO_SITES[0], seed)
+    from ppcmi_sf.workflows.work_lock import LOCK_FILE
+
     site = demo_folder / "sites" / SAMPLE_SITE
-    private = shutil.ignore_patterns("registry.sqlite", "pairs.json")  # they hold paths
+    private = shutil.ignore_patterns("pairs.json", LOCK_FILE)  # paths, and nothing of use
     shutil.copytree(site, target / "site", ignore=private, dirs_exist_ok=True)
-    key = f"{SAMPLE_SITE}.ppcmikey"
-    shutil.copyfile(demo_folder / "keys" / key, target / "site" / key)
-    shutil.copytree(demo_folder / "server", target / "server", dirs_exist_ok=True)
+    steps = _steps(demo_folder, Lengths(), seed)
+    key = ClientKey.load(
+        demo_folder / "keys" / f"{SAMPLE_SITE}.ppcmikey",
+        read_passphrase_file(steps.passphrase_file),
+    )
+    # Anybody may open the sample's key: what it protects is synthetic.
+    write_text(target / "site" / "passphrase.txt", f"{SAMPLE_PASSPHRASE}\n", mode=0o600)
+    key.save(target / "site" / f"{SAMPLE_SITE}.ppcmikey", SecretStr(SAMPLE_PASSPHRASE))
     shutil.copyfile(demo_folder / "scores.json", target / "scores.json")

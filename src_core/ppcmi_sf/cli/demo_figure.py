@@ -9,12 +9,15 @@ import numpy.typing as npt
 import torch
 
 from ppcmi_sf.bundle import read_bundle
+from ppcmi_sf.cli.demo_steps import SERVER, DemoSteps
 from ppcmi_sf.data import find_cases
 from ppcmi_sf.figures import overlay, save_rows
+from ppcmi_sf.home import Home, Party
 from ppcmi_sf.imaging import read_image, read_mask
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.store import load_model
+from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.registry import source_stamp
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.folders import SiteFolder
@@ -22,14 +25,18 @@ from ppcmi_sf.workflows.folders import SiteFolder
 HEADINGS = ("Image", "Truth", "Decoded mask", "Own decoder, key", "Another site's decoder")
 
 
-def draw_figure(out: Path, sites: list[str]) -> None:
+def draw_figure(steps: DemoSteps) -> None:
     """Draw one test image per site: truth, decoded mask, and two reconstructions.
 
     The last column is what the next site's image decoder makes of the protected
     latents (cross-decoder inversion), the one before it what the site's own
     decoder makes of the recovered ones.
     """
+    out, sites = steps.out, steps.names
+    passphrase = read_passphrase_file(steps.passphrase_file)
     study = StudySpec.load(out / "study.yaml")
+    server = Home(steps.home(SERVER))
+    opener = Party(server, server.identity(lambda _what, _id: passphrase))
     colors = [item.color for item in study.classes]
     rows = []
     for index, name in enumerate(sites):
@@ -38,13 +45,12 @@ def draw_figure(out: Path, sites: list[str]) -> None:
         image = read_image(case.image).data[..., 0] / np.float32(255)
         truth = read_mask(case.mask, study.class_count)
         decoded = read_mask(out / "masks" / name / f"{case.name}.png", study.class_count)
-        key = ClientKey.load(out / "keys" / f"{name}.ppcmikey")
+        key = ClientKey.load(out / "keys" / f"{name}.ppcmikey", passphrase)
         site, encoders = SiteFolder(out / "sites" / name).load(key, torch.device("cpu"))
-        query = SiteFolder(out / "sites" / name).registry.find_query(
-            str(case.image.resolve()), source_stamp([case.image]), key.key_id, encoders
-        )
-        assert query is not None
-        protected = read_bundle(query, study).latents["image"].to(torch.float32)
+        query = _query_of(Home(steps.home(name)), case.image, key, encoders)
+        # Only the server can open what was written for it.
+        bundle = read_bundle(query, study, opener.identity, opener.sender)
+        protected = bundle.latents["image"]
         other = Autoencoder(study, "image")
         load_model(SiteFolder(out / "sites" / sites[index - 1]).model_file("image"), other)
         own = site.reconstruct_images(protected)
@@ -63,6 +69,13 @@ def draw_figure(out: Path, sites: list[str]) -> None:
             )
         )
     save_rows(out / "figure.png", HEADINGS, rows)
+
+
+def _query_of(home: Home, image: Path, key: ClientKey, encoders: str) -> Path:
+    stamp = source_stamp([image]) + ";float16"
+    query = home.registry.find_query(str(image.resolve()), stamp, key.key_id, encoders)
+    assert query is not None
+    return query
 
 
 def _grey(image: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

@@ -8,21 +8,45 @@ from typing import Annotated, Any
 
 import typer
 
+from ppcmi_sf.bundle import SUFFIX as BUNDLE_SUFFIX
+from ppcmi_sf.cards import CARD_SUFFIX, ContactCard
+from ppcmi_sf.cli.bundle_views import bundle_lines, bundle_views
 from ppcmi_sf.cli.console import command, say, show_result
-from ppcmi_sf.cli.options import JsonOption
-from ppcmi_sf.errors import BundleError, InputFileError, KeyFileError
-from ppcmi_sf.keys import ClientKey, TransformShare
+from ppcmi_sf.cli.credentials import Credentials
+from ppcmi_sf.cli.options import HomeOption, JsonOption, PassphraseFileOption
+from ppcmi_sf.errors import InputFileError, KeyFileError
+from ppcmi_sf.identity import SUFFIX as IDENTITY_SUFFIX
+from ppcmi_sf.identity import read_card
+from ppcmi_sf.keys import SUFFIX as KEY_SUFFIX
+from ppcmi_sf.keys import read_key_record
+from ppcmi_sf.membership import LIST_SUFFIX, REQUEST_SUFFIX, JoinRequest, MembershipList
+from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
+from ppcmi_sf.share import read_sealed
 from ppcmi_sf.study import StudySpec
 
-EXAMPLE = "Example: ppcmi inspect outbox/north/query-2f….safetensors"
+EXAMPLE = "Example: ppcmi inspect outbox/north/2f….ppcmi --open"
 
 
 @command
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A study, key, share, bundle, model or image.")],
+    file: Annotated[
+        Path, typer.Argument(help="A study, key, card, share, list, bundle, model or image.")
+    ],
+    open_it: Annotated[
+        bool, typer.Option("--open", help="Of a bundle: show what you, a recipient, can see.")
+    ] = False,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Say what a file is: study, key, transform share, latent bundle, model or image."""
+    """Say what a file is. Of a bundle: what a stranger, a mail server and a recipient can see."""
+    if not file.exists() and not file.is_symlink():
+        raise InputFileError(file, "there is no such file.", hint="Check the path.")
+    if file.suffix.lower() == BUNDLE_SUFFIX:
+        party = Credentials(home, passphrase_file).party() if open_it else None
+        views = bundle_views(file, party)
+        show_result(views, bundle_lines(views), as_json=json_output)
+        return
     fields = _describe(file)
     show_result(fields, _lines(fields), as_json=json_output)
 
@@ -35,65 +59,96 @@ def _lines(fields: dict[str, Any]) -> list[str]:
 
 
 def _describe(file: Path) -> dict[str, Any]:
-    from ppcmi_sf.imaging import is_supported
-
-    if not file.exists():
-        raise InputFileError(file, "there is no such file.", hint="Check the path.")
-    if file.suffix.lower() in (".yaml", ".yml"):
+    suffix = file.suffix.lower()
+    if suffix in (".yaml", ".yml"):
         study = StudySpec.load(file)
         return {"kind": "study", "fingerprint": study.fingerprint} | study.model_dump(mode="json")
-    if file.suffix.lower() == ".safetensors":
-        return _weights_or_bundle(file)
+    if suffix == ".safetensors":
+        from ppcmi_sf.models.store import read_header
+
+        return dict(read_header(file).model_dump(mode="json"))
+    own = {
+        KEY_SUFFIX: _key,
+        IDENTITY_SUFFIX: _identity,
+        CARD_SUFFIX: _card,
+        SHARE_SUFFIX: _share,
+        REQUEST_SUFFIX: _request,
+        LIST_SUFFIX: _list,
+    }
+    if suffix in own:
+        return own[suffix](file)
+    from ppcmi_sf.imaging import is_supported
+
     if file.is_dir() or is_supported(file):
         return _image(file)
-    return _key_or_share(file)
+    return _renamed_key(file)
 
 
-def _weights_or_bundle(file: Path) -> dict[str, Any]:
-    from ppcmi_sf.bundle import read_header as read_bundle_header
-    from ppcmi_sf.errors import ModelFileError
-    from ppcmi_sf.models.store import read_header as read_model_header
-
-    try:
-        header = read_bundle_header(file)
-    except BundleError:
-        try:
-            return read_model_header(file).model_dump(mode="json")
-        except ModelFileError:
-            raise InputFileError(
-                file,
-                "neither a latent bundle nor a file of weights, or damaged.",
-                hint="Ask the sender for the file again.",
-            ) from None
-    fields = header.model_dump(mode="json", exclude={"items", "validation"})
-    return fields | {
-        "items": len(header.items),
-        "validation_items": len(header.validation),
-        "bytes": file.stat().st_size,
+def _key(file: Path) -> dict[str, Any]:
+    record = read_key_record(file)
+    return {
+        "kind": "client key",
+        "protected": "by a passphrase",
+        **record.model_dump(exclude={"format", "version"}),
     }
 
 
-def _key_or_share(file: Path) -> dict[str, Any]:
-    for kind in (ClientKey, TransformShare):
-        try:
-            with warnings.catch_warnings(record=True) as told:  # it may be no key at all
-                secret = kind.load(file)
-        except KeyFileError:
-            continue
-        for warning in told:
-            say(f"Warning: {warning.message}")
-        return {
-            "kind": secret.noun,
-            "site": secret.site,
-            "epoch": secret.epoch,
-            "study": secret.study,
-            "key_id": secret.key_id,
-        }
-    raise InputFileError(
-        file,
-        "not a file that ppcmi knows.",
-        hint="It reads studies, keys, transform shares, bundles, models and images.",
-    )
+def _renamed_key(file: Path) -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings(record=True) as told:  # it may be no key at all
+            fields = _key(file)
+    except KeyFileError:
+        raise InputFileError(
+            file,
+            "not a file that ppcmi knows.",
+            hint="It reads studies, keys, cards, shares, membership lists, bundles, models and "
+            "images, by their suffix.",
+        ) from None
+    for warning in told:
+        say(f"Warning: {warning.message}")
+    return fields
+
+
+def _identity(file: Path) -> dict[str, Any]:
+    return {"kind": "identity", "protected": "by a passphrase", **_card_fields(read_card(file))}
+
+
+def _card(file: Path) -> dict[str, Any]:
+    return {"kind": "contact card", **_card_fields(ContactCard.load(file))}
+
+
+def _card_fields(card: ContactCard) -> dict[str, Any]:
+    return {
+        "name": card.name,
+        "fingerprint": card.fingerprint,
+        "words": card.words,
+        "created": card.created,
+        "expires": card.expires,
+    }
+
+
+def _share(file: Path) -> dict[str, Any]:
+    record = read_sealed(file)
+    return {"kind": "transform share", "encrypted_to": record.recipient}
+
+
+def _request(file: Path) -> dict[str, Any]:
+    request = JoinRequest.load(file)
+    return {"kind": "join request", "study": request.study, **_card_fields(request.site)}
+
+
+def _list(file: Path) -> dict[str, Any]:
+    listed = MembershipList.load(file)
+    return {
+        "kind": "membership list",
+        "study": listed.study,
+        "serial": listed.serial,
+        "created": listed.created,
+        "expires": listed.expires,
+        "server": listed.server_card.name,
+        "server_words": listed.server_card.words,
+        "members": [card.name for card in listed.cards],
+    }
 
 
 def _image(file: Path) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ppcmi_sf.errors import InputFileError
+from ppcmi_sf.bundle import SUFFIX, BundleKind, peek
+from ppcmi_sf.errors import InputFileError, NotRecipientError, PPCMIError
 
 if TYPE_CHECKING:
     import torch
+
+    from ppcmi_sf.identity import Identity
 
 
 class DeviceName(StrEnum):
@@ -29,6 +32,7 @@ class PrecisionName(StrEnum):
 
     float16 = "float16"
     float32 = "float32"
+    int8 = "int8"
 
 
 class LayoutName(StrEnum):
@@ -49,6 +53,28 @@ DeviceOption = Annotated[
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Same seed, same result.")]
 StudyOption = Annotated[Path, typer.Option("--study", help="The study file.")]
 KeyOption = Annotated[Path, typer.Option("--key", help="The site's client key file.")]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", help="Your identity, contacts and registry; default: the user's own."),
+]
+PassphraseFileOption = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", help="A file whose first line is the passphrase."),
+]
+FingerprintOption = Annotated[
+    str | None,
+    typer.Option("--fingerprint", help="As the owner told it, in words or hex, for scripts."),
+]
+ValidDaysOption = Annotated[
+    int, typer.Option("--valid-days", min=1, max=3660, help="Days until it expires.")
+]
+ToOption = Annotated[
+    list[str] | None,
+    typer.Option("--to", help="A contact to encrypt to; default: the study's mapping server."),
+]
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Use bundles that were accepted before once more.")
+]
 SiteDirOption = Annotated[Path, typer.Option("--site-dir", help="The site's folder.")]
 ServerDirOption = Annotated[Path, typer.Option("--server-dir", help="The server's folder.")]
 LayoutOption = Annotated[
@@ -57,7 +83,7 @@ LayoutOption = Annotated[
 ]
 PrecisionOption = Annotated[
     PrecisionName,
-    typer.Option("--precision", help="float32 doubles a bundle's size for no gain we measured."),
+    typer.Option("--precision", help="float32 doubles a bundle's size, int8 halves it."),
 ]
 MasksOption = Annotated[
     Path | None, typer.Option("--masks", help="Folder of the masks, if it is elsewhere.")
@@ -90,8 +116,11 @@ def pick_device(name: DeviceName) -> torch.device:
     return device
 
 
-def bundle_files(paths: Sequence[Path], kind: str) -> list[Path]:
+def bundle_files(paths: Sequence[Path], kind: BundleKind, identity: Identity) -> list[Path]:
     """Bundle files as given, and for each folder those of a kind in it, by name.
+
+    In a folder, bundles that are for others are passed over. Damaged ones are not, so that
+    somebody is told.
 
     Raises
     ------
@@ -103,14 +132,23 @@ def bundle_files(paths: Sequence[Path], kind: str) -> list[Path]:
         if not path.exists():
             raise InputFileError(path, "there is no such file or folder.", hint="Check the path.")
         if path.is_dir():
-            inside = sorted(path.glob(f"{kind}*.safetensors"))
+            inside = [f for f in sorted(path.glob(f"*{SUFFIX}")) if _wanted(f, kind, identity)]
             if not inside:
                 raise InputFileError(
                     path,
-                    f"there is no '{kind}' bundle in this folder.",
+                    f"there is no '{kind}' bundle for '{identity.card.name}' in this folder.",
                     hint="Check the folder, or name the files themselves.",
                 )
             found.extend(inside)
         else:
             found.append(path)
     return list(dict.fromkeys(found))  # a file that is given twice counts once
+
+
+def _wanted(path: Path, kind: BundleKind, identity: Identity) -> bool:
+    try:
+        return peek(path, identity).kind == kind
+    except NotRecipientError:
+        return False
+    except PPCMIError:
+        return True

@@ -9,13 +9,17 @@ from typing import Annotated
 import typer
 
 from ppcmi_sf.cli.console import command, drive, fail_if_partial, failure_fields, show_result
+from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import (
+    AgainOption,
     BatchSizeOption,
     DeviceName,
     DeviceOption,
     EpochsOption,
+    HomeOption,
     JsonOption,
     LearningRateOption,
+    PassphraseFileOption,
     PatienceOption,
     PrecisionName,
     PrecisionOption,
@@ -33,9 +37,10 @@ app = typer.Typer(help="What the mapping server does.", no_args_is_help=True)
 
 TRAIN_EXAMPLE = (
     "Example: ppcmi server train outbox/north outbox/south --study lv.yaml "
-    "--share north.share.json --share south.share.json --server-dir server"
+    "--share north.ppcmishare --share south.ppcmishare --server-dir server"
 )
 MAP_EXAMPLE = "Example: ppcmi server map inbox/north --server-dir server --out outbox/north"
+PUBLISH_EXAMPLE = "Example: ppcmi server publish --to north --server-dir server --out outbox/north"
 
 
 class MappingLossName(StrEnum):
@@ -67,8 +72,11 @@ def train(
         typer.Option("--adapters/--no-adapters", help="Per-site adapters; default: fused only."),
     ] = None,
     retrain: RetrainOption = False,
+    again: AgainOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Train one mapping network on the pairs of all sites."""
@@ -81,14 +89,18 @@ def train(
         loss=loss.value,
         adapters=adapters,
     )
+    spec = StudySpec.load(study)
+    party = Credentials(home, passphrase_file).party()
     job = train_server(
         server_dir,
-        StudySpec.load(study),
-        bundle_files(bundles, "training"),
+        spec,
+        bundle_files(bundles, "training", party.identity),
         share or [],
         options,
+        party,
         device=pick_device(device),
         retrain=retrain,
+        again=again,
     )
     report = drive(job)
     pairs = ", ".join(f"{number} of {name}" for name, number in report.pairs.items())
@@ -115,14 +127,28 @@ def map_(
     server_dir: ServerDirOption,
     out: Annotated[Path, typer.Option("--out", help="Folder for the replies.")],
     precision: PrecisionOption = PrecisionName.float16,
+    again: AgainOption = False,
     device: DeviceOption = DeviceName.auto,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """Answer queries: protected image latents to protected mask latents."""
+    """Answer queries: protected image latents to protected mask latents.
+
+    Each reply is encrypted to the sender of its query.
+    """
     from ppcmi_sf.workflows.map_queries import map_queries
 
-    files = bundle_files(queries, "query")
-    job = map_queries(server_dir, files, out, device=pick_device(device), precision=precision.value)
+    party = Credentials(home, passphrase_file).party()
+    job = map_queries(
+        server_dir,
+        bundle_files(queries, "query", party.identity),
+        out,
+        party,
+        device=pick_device(device),
+        precision=precision.value,
+        again=again,
+    )
     report = drive(job)
     show_result(
         {
@@ -135,3 +161,26 @@ def map_(
         as_json=json_output,
     )
     fail_if_partial(report.failures, len(report.written) + len(report.skipped))
+
+
+@app.command("publish", epilog=PUBLISH_EXAMPLE)
+@command
+def publish(
+    server_dir: ServerDirOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the bundle.")],
+    to: Annotated[str, typer.Option("--to", help="The contact (a site) that it is for.")],
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Give a site the mapping network, so that it can segment without asking."""
+    from ppcmi_sf.workflows.local_model import publish_model
+
+    party = Credentials(home, passphrase_file).party()
+    site = party.home.contacts.recipient(to)
+    path = publish_model(server_dir, site, out, party)
+    show_result(
+        {"out": str(out), "bundle": path.name, "to": to, "bytes": path.stat().st_size},
+        [f"Wrote the mapping network for '{to}': {path}"],
+        as_json=json_output,
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
@@ -11,18 +10,22 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from ppcmi_sf.cli.console import command, drive, fail_if_partial, failure_fields, say, show_result
+from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import (
+    AgainOption,
     BatchSizeOption,
     DeviceName,
     DeviceOption,
     EpochsOption,
     FrameOption,
+    HomeOption,
     JsonOption,
     KeyOption,
     LayoutName,
     LayoutOption,
     LearningRateOption,
     MasksOption,
+    PassphraseFileOption,
     PatienceOption,
     PrecisionName,
     PrecisionOption,
@@ -32,17 +35,19 @@ from ppcmi_sf.cli.options import (
     SiteDirOption,
     SliceAxisOption,
     StudyOption,
+    ToOption,
     bundle_files,
     pick_device,
 )
 from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line, size
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import PPCMIError
-from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.study import StudySpec
 
 if TYPE_CHECKING:
-    from ppcmi_sf.workflows.report import ProtectReport
+    from ppcmi_sf.home import Party
+    from ppcmi_sf.keys import ClientKey
+    from ppcmi_sf.workflows.report import BatchReport, ProtectReport
 
 Failure: TypeAlias = tuple[str, PPCMIError]
 
@@ -73,6 +78,9 @@ class MaskLossName(StrEnum):
 
     dice_ce = "dice-ce"
     bce_dice = "bce-dice"
+
+
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")]
 
 
 @app.command("train", epilog=TRAIN_EXAMPLE)
@@ -114,7 +122,7 @@ def train(
     from ppcmi_sf.workflows.train_site import train_site
 
     spec = StudySpec.load(study)
-    cases, problems = _find(data, layout, masks, need_masks=True)
+    cases, problems = find(data, layout, masks, need_masks=True)
     options = AutoencoderOptions(
         fit=FitOptions(epochs, batch_size, learning_rate, patience, seed),
         mask_loss=mask_loss.value,
@@ -165,6 +173,7 @@ def protect(
     pairs: Annotated[
         bool, typer.Option("--pairs", help="Images with masks, for the server to train on.")
     ] = False,
+    to: ToOption = None,
     copies: Annotated[
         int | None,
         typer.Option(
@@ -178,16 +187,23 @@ def protect(
     series: SeriesOption = None,
     precision: PrecisionOption = PrecisionName.float16,
     device: DeviceOption = DeviceName.auto,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Encode and protect images; write bundles that name neither patient nor file.
 
-    Bundles are not encrypted yet: treat them as patient data.
+    Each bundle is encrypted to the study's mapping server, or to those that --to names, and
+    signed by you.
     """
+    from ppcmi_sf.workflows.outgoing import Addressed
     from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 
-    client_key = ClientKey.load(key)
-    cases, problems = _find(images, layout, masks, need_masks=pairs)
+    credentials = Credentials(home, passphrase_file)
+    client_key, party = credentials.key(key), credentials.party()
+    recipients = credentials.recipients(to or [], client_key.study)
+    addressed = Addressed(party, recipients)
+    cases, problems = find(images, layout, masks, need_masks=pairs)
     chosen = pick_device(device)
     if pairs and (slice_axis, frame, series) != (None, None, None):
         raise PPCMIError(
@@ -200,6 +216,7 @@ def protect(
             client_key,
             cases,
             out,
+            addressed,
             device=chosen,
             copies=copies,
             precision=precision.value,
@@ -210,6 +227,7 @@ def protect(
             client_key,
             cases,
             out,
+            addressed,
             device=chosen,
             precision=precision.value,
             slice_axis=slice_axis,
@@ -220,12 +238,13 @@ def protect(
     failures = problems + report.failures
     _show_protected(out, report, failures, as_json=json_output)
     if pairs:
-        _tell_of_others(out, client_key.site, report.written)
-    say("Bundles are not encrypted yet: treat them as patient data.")
+        _tell_of_others(out, party, client_key, report.written)
+    names = ", ".join(f"'{card.name}'" for card in recipients)
+    say(f"Encrypted to {names}: nobody else can open them. What they hold remains patient data.")
     fail_if_partial(failures, len(cases) - len(report.failures))
 
 
-def _find(
+def find(
     data: Path, layout: LayoutName, masks: Path | None, *, need_masks: bool
 ) -> tuple[list[Case], list[Failure]]:
     """Cases that can be tried, and what is wrong with the others; fails where all are wrong."""
@@ -258,18 +277,18 @@ def _show_protected(
     )
 
 
-def _tell_of_others(out: Path, site: str, written: Sequence[Path]) -> None:
+def _tell_of_others(out: Path, party: Party, key: ClientKey, written: Sequence[Path]) -> None:
     """Two exports of the same patients would count twice in the server's training."""
-    from ppcmi_sf.bundle import read_header
-
-    others = 0
-    for path in set(out.glob("training-*.safetensors")) - set(written) if written else ():
-        with suppress(PPCMIError):
-            others += read_header(path).site == site
+    if not written:
+        return
+    made = party.home.registry.training_bundles(key.study)
+    new = {path.resolve() for path in written}
+    others = [path for path in made if path.parent == out.resolve() and path not in new]
     if others:
         say(
-            f"Note: {out} holds {count(others, 'training bundle')} of site '{site}' from earlier. "
-            "Give the server the new or the earlier ones; the same patients twice count twice."
+            f"Note: {out} holds {count(len(others), 'training bundle')} of site '{key.site}' from "
+            "earlier. Give the server the new or the earlier ones; the same patients twice count "
+            "twice."
         )
 
 
@@ -280,21 +299,34 @@ def reveal(
     site_dir: SiteDirOption,
     key: KeyOption,
     out: Annotated[Path, typer.Option("--out", help="Folder for the masks.")],
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace masks that are there.")
-    ] = False,
+    overwrite: OverwriteOption = False,
+    again: AgainOption = False,
     device: DeviceOption = DeviceName.auto,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Decode the server's replies to masks, each in the grid of its own image."""
     from ppcmi_sf.workflows.reveal import reveal_replies
 
-    client_key = ClientKey.load(key)
-    files = bundle_files(replies, "reply")
+    credentials = Credentials(home, passphrase_file)
+    client_key, party = credentials.key(key), credentials.party()
     job = reveal_replies(
-        site_dir, client_key, files, out, device=pick_device(device), overwrite=overwrite
+        site_dir,
+        client_key,
+        bundle_files(replies, "reply", party.identity),
+        out,
+        party,
+        device=pick_device(device),
+        overwrite=overwrite,
+        again=again,
     )
     report = drive(job)
+    show_masks(out, report, as_json=json_output)
+
+
+def show_masks(out: Path, report: BatchReport, *, as_json: bool) -> None:
+    """Tell what came of decoding, and fail when some of it failed."""
     show_result(
         {
             "out": str(out),
@@ -306,6 +338,6 @@ def reveal(
             f"Wrote {count(len(report.written), 'mask')} to {out}"
             + already(report.skipped, "--overwrite replaces them"),
         ],
-        as_json=json_output,
+        as_json=as_json,
     )
     fail_if_partial(report.failures, len(report.written) + len(report.skipped))

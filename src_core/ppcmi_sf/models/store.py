@@ -23,11 +23,24 @@ ModelKind = Literal["image-autoencoder", "mask-autoencoder", "mapping-network"]
 
 
 class SiteLink(BaseModel):
-    """What a mapping network knows of a site: name, key epoch, ids of transform and encoders."""
+    """What a mapping network knows of a site.
+
+    Attributes
+    ----------
+    name
+        As the server's contact book had it; the order of the adapters goes by it.
+    fingerprint
+        Of the site's identity. It decides whose queries are answered.
+    epoch, transform
+        Key epoch, and id of the transform share.
+    encoders
+        Id of the site's encoders.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     name: Annotated[str, Field(pattern=SITE_NAME_PATTERN)]
+    fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     epoch: Annotated[int, Field(ge=1, le=1_000_000)]
     transform: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
     encoders: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
@@ -58,7 +71,9 @@ class ModelHeader(BaseModel):
 
 def save_model(path: Path, module: nn.Module, header: ModelHeader) -> None:
     """Write weights and header (atomically)."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in _state(module).items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in weights_of(module).items()
+    }
     write_tensors(path, tensors, {HEADER_KEY: header.model_dump_json()})
 
 
@@ -94,7 +109,7 @@ def load_model(path: Path, module: nn.Module) -> None:
     ModelFileError
         The weights are not those of this network.
     """
-    expected = _state(module)
+    expected = weights_of(module)
     try:
         with safe_open(path, framework="pt") as handle:
             if set(handle.keys()) != set(expected):
@@ -118,13 +133,14 @@ def weights_id(*modules: nn.Module) -> str:
     """A short hash (16 hex digits) of weights: changes whenever a network is trained anew."""
     digest = hashlib.sha256()
     for module in modules:
-        for name, value in sorted(_state(module).items()):
+        for name, value in sorted(weights_of(module).items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _state(module: nn.Module) -> Mapping[str, Tensor]:
+def weights_of(module: nn.Module) -> Mapping[str, Tensor]:
+    """Parameters and buffers that are stored, by name."""
     # Batch counters serve nothing after training and would only make files differ.
     return {
         name: value

@@ -5,15 +5,16 @@ site folder                               server folder
 ========================================  =========================================
 ``study.yaml``                            ``study.yaml``
 ``image_autoencoder.safetensors``         ``mapping_network.safetensors``
-``mask_autoencoder.safetensors``          ``shares/<site>.json`` (``escrow`` only)
-``training.json``: how it was trained     ``training.json``
-``registry.sqlite``: the site's ledger
+``mask_autoencoder.safetensors``          ``shares/<site>.ppcmishare`` (``escrow`` only)
+``training.json``: how it was trained
+``mapping_network.safetensors``, maybe
 ``pairs.json``: training bundles made
 ========================================  =========================================
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,14 +23,21 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from ppcmi_sf.device import place
-from ppcmi_sf.errors import InputFileError, KeyFileError, ModelFileError
+from ppcmi_sf.errors import (
+    InputFileError,
+    KeyFileError,
+    ModelFileError,
+    UntrustedSenderError,
+)
 from ppcmi_sf.files import write_text
+from ppcmi_sf.home import Party
 from ppcmi_sf.keys import ClientKey, TransformShare
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import ModelHeader, SiteLink, load_model, read_header, weights_id
-from ppcmi_sf.registry import Registry
 from ppcmi_sf.roles import MappingServer, Site
+from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
+from ppcmi_sf.share import read_share
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.pairs_ledger import PairsLedger
 
@@ -64,11 +72,6 @@ class SiteFolder:
         return self.root / STUDY_FILE
 
     @property
-    def registry(self) -> Registry:
-        """The site's ledger."""
-        return Registry(self.root / "registry.sqlite")
-
-    @property
     def pairs(self) -> PairsLedger:
         """Which training bundles were made of which data."""
         return PairsLedger(self.root / "pairs.json")
@@ -76,6 +79,11 @@ class SiteFolder:
     def model_file(self, role: str) -> Path:
         """Weights of the image or the mask autoencoder."""
         return self.root / f"{role}_autoencoder.safetensors"
+
+    @property
+    def mapping_file(self) -> Path:
+        """A mapping network that the server gave, for use at the site itself."""
+        return self.root / "mapping_network.safetensors"
 
     def checkpoint(self, role: str) -> Path:
         """State of a training that goes on."""
@@ -168,11 +176,14 @@ class ServerFolder:
         return self.root / ".mapping_network.checkpoint.safetensors"
 
     def share_file(self, site: str) -> Path:
-        """Where a site's transform share is kept."""
-        return self.root / "shares" / f"{site}.json"
+        """Where a site's transform share is kept, encrypted as it came."""
+        return self.root / "shares" / f"{site}{SHARE_SUFFIX}"
 
-    def load(self, device: torch.device) -> tuple[MappingServer, ModelHeader]:
-        """Load the server; also the header that names its sites.
+    def load(self, device: torch.device, party: Party) -> tuple[MappingServer, ModelHeader, str]:
+        """Load the server; also the header that names its sites, and the network's id.
+
+        The share of a site that is no longer trusted is left out: nothing of that site is
+        answered, and the others notice nothing.
 
         Raises
         ------
@@ -197,14 +208,16 @@ class ServerFolder:
         shares = {}
         if study.arrangement == "escrow":
             for link in header.sites:
-                shares[link.name] = self._load_share(link, study)
-        return MappingServer(study, shares, place(network, device)), header
+                with suppress(UntrustedSenderError):
+                    shares[link.name] = self._load_share(link, study, party)
+        network_id = weights_id(network)
+        return MappingServer(study, shares, place(network, device)), header, network_id
 
-    def _load_share(self, link: SiteLink, study: StudySpec) -> TransformShare:
+    def _load_share(self, link: SiteLink, study: StudySpec, party: Party) -> TransformShare:
         path = self.share_file(link.name)
-        share = TransformShare.load(path)
+        share, sender = read_share(path, party.identity, party.sender)
         study.require(share.study, f"The transform share {path}")
-        if share.key_id != link.transform:
+        if share.key_id != link.transform or sender.fingerprint != link.fingerprint:
             raise KeyFileError(
                 f"{path}: of site '{share.site}', epoch {share.epoch}, id {share.key_id}; the "
                 f"mapping network needs '{link.name}', epoch {link.epoch}, id {link.transform}.",

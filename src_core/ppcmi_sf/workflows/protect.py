@@ -17,25 +17,32 @@ import torch
 from ppcmi_sf.bundle import (
     BundleHeader,
     BundleKind,
-    LatentBundle,
+    ItemBatch,
     Precision,
-    new_bundle_id,
+    item_layout,
+    make_header,
     new_item_id,
+    pack_items,
 )
 from ppcmi_sf.data import Case
 from ppcmi_sf.errors import PPCMIError, ResourceError
+from ppcmi_sf.files import sweep_leftovers
 from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image
 from ppcmi_sf.keys import ClientKey
-from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
-from ppcmi_sf.registry import Registry, SentCase, source_stamp
+from ppcmi_sf.registry import SentCase, SentItem, source_stamp
+from ppcmi_sf.roles import Site
+from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.autoencoders import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData, load_site_data
 from ppcmi_sf.workflows.folders import SiteFolder
+from ppcmi_sf.workflows.outgoing import Addressed, bundle_path, send
 from ppcmi_sf.workflows.pairs_ledger import PairsEntry, pairs_asked
 from ppcmi_sf.workflows.report import ProtectReport
+from ppcmi_sf.workflows.work_lock import work_lock
 
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
+Plan = list[tuple[GridSlices, int, int]]
 
 BATCH = 8
 COPIES = 8
@@ -48,6 +55,7 @@ def protect_queries(
     key: ClientKey,
     cases: Sequence[Case],
     out: Path,
+    addressed: Addressed,
     *,
     device: torch.device,
     precision: Precision = "float16",
@@ -60,49 +68,54 @@ def protect_queries(
     Raises
     ------
     PPCMIError
-        The site cannot be loaded, or the disk is full. What concerns one case
-        alone is listed in the report.
+        The site cannot be loaded, the key was rotated or has expired, or the disk is
+        full. What concerns one case alone is listed in the report.
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
-    registry, report = site_folder.registry, ProtectReport()
+    registry, report = addressed.party.home.registry, ProtectReport()
+    _require_usable(key, addressed)
     if slice_axis is None:
         slice_axis = site_folder.record().slice_axis
-    for index, case in enumerate(cases):
-        yield Progress(index, len(cases), f"Protecting {case.name}")
-        try:
-            how = {"axis": slice_axis, "frame": frame, "series": series_uid}
-            if precision != "float16":
-                how["precision"] = precision
-            source, stamp = str(case.image.resolve()), _stamp(case.image, how)
-            known = registry.find_query(source, stamp, key.key_id, encoders, Path(out).resolve())
-            if known is not None:
-                report.skipped.append(case.name)
-                continue
-            image = read_image(
-                case.image, frame=frame, series_uid=series_uid, channel_axis=case.channel_axis
-            )
-            fit = fit_to_grid(image.geometry, site.study, slice_axis=slice_axis)
-            pyramids = []
-            for batch in _in_batches(iter_grid_slices(image, site.study, fit)):
-                pyramids.append(_kept(site.protect_images(batch), precision))
-                yield Progress(index, len(cases), f"Protecting {case.name}")
-            latents = LatentPyramid.concatenate(pyramids)
-            header = _header("query", key, encoders, latents.batch_size)
-            bundle = LatentBundle(header, {"image": latents})
-            path = Path(out) / bundle.file_name
-            sent = SentCase(case.name, source, stamp, image.geometry, fit)
-            registry.record_sent(header, path, key.key_id, sent)
+    wanted = addressed.fingerprints
+    with work_lock(site_folder.root):
+        sweep_leftovers(Path(out))
+        for index, case in enumerate(cases):
+            step = Progress(index, len(cases), f"Protecting {case.name}")
+            yield step
             try:
-                bundle.save(path, precision=precision)
-            except BaseException:  # Ctrl-C too
-                _take_back(registry, path, header.bundle_id)
-                raise
-            report.add(path, latents.batch_size)
-        except ResourceError:
-            raise  # a full disk would stop every other case too
-        except PPCMIError as error:
-            report.failures.append((case.name, error))
+                how = {"axis": slice_axis, "frame": frame, "series": series_uid}
+                source, stamp = str(case.image.resolve()), _stamp(case.image, precision, how)
+                known = registry.find_query(
+                    source, stamp, key.key_id, encoders, Path(out).resolve(), wanted
+                )
+                if known is not None:
+                    report.skipped.append(case.name)
+                    continue
+                image = read_image(
+                    case.image, frame=frame, series_uid=series_uid, channel_axis=case.channel_axis
+                )
+                fit = fit_to_grid(image.geometry, site.study, slice_axis=slice_axis)
+                items = [SentItem(new_item_id(), 0, n) for n in range(fit.slice_count)]
+                header = _header(
+                    "query", site.study, key, encoders, addressed, len(items), precision
+                )
+                path = bundle_path(out, header)
+                sent = SentCase(case.name, source, stamp, image.geometry, fit)
+                names = iter(item.item_id for item in items)
+                with send(
+                    path, header, addressed, key_id=key.key_id, cases=[sent], items=items
+                ) as writer:
+                    for batch in _in_batches(iter_grid_slices(image, site.study, fit)):
+                        latents = site.protect_images(batch)
+                        ids = tuple(next(names) for _ in range(latents.batch_size))
+                        writer.append(pack_items(ItemBatch(ids, {"image": latents}), precision))
+                        yield step
+                report.add(path, len(items))
+            except ResourceError:
+                raise  # a full disk would stop every other case too
+            except PPCMIError as error:
+                report.failures.append((case.name, error))
     return report
 
 
@@ -111,6 +124,7 @@ def protect_training_pairs(
     key: ClientKey,
     cases: Sequence[Case],
     out: Path,
+    addressed: Addressed,
     *,
     device: torch.device,
     copies: int | None = None,
@@ -126,66 +140,117 @@ def protect_training_pairs(
     Raises
     ------
     PPCMIError
-        The site cannot be loaded, no case can be read, or the disk is full.
+        The site cannot be loaded, the key was rotated or has expired, no case can be
+        read, or the disk is full.
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
+    _require_usable(key, addressed)
     if copies is None:
         copies = 1 if site.study.mapping == "paper" else COPIES
-    record, registry, ledger = site_folder.record(), site_folder.registry, site_folder.pairs
-    asked = pairs_asked(cases, key.key_id, encoders, copies, precision, record)
-    before = ledger.find(asked, Path(out))
-    if before is not None:
-        return _done_before(before, cases)
-    data = yield from load_site_data(
-        cases,
-        site.study,
-        validation_groups=record.validation_groups,
-        slice_axis=record.slice_axis,
-        frame=record.frame,
-    )
-    report, sent = ProtectReport(failures=list(data.failures)), []
-    augment = augmenter_for(site.study, strength=PAIR_STRENGTH) if copies > 1 else None
-    plan = _plan(data, copies)
+    record, ledger = site_folder.record(), site_folder.pairs
+    settings = (key.key_id, encoders, copies, precision, record, addressed.fingerprints)
+    asked = pairs_asked(cases, *settings)
+    with work_lock(site_folder.root):
+        sweep_leftovers(Path(out))
+        before = ledger.find(asked, Path(out))
+        if before is not None:
+            return _done_before(before, cases)
+        data = yield from load_site_data(
+            cases,
+            site.study,
+            validation_groups=record.validation_groups,
+            slice_axis=record.slice_axis,
+            frame=record.frame,
+        )
+        report = ProtectReport(failures=list(data.failures))
+        pairs = _PairMaker(site, data, {case.name: case for case in cases}, copies, record.seed)
+        try:
+            for chunk in pairs.chunks():
+                count = len(chunk)
+                header = _header("training", site.study, key, encoders, addressed, count, precision)
+                path = bundle_path(out, header)
+                sent_cases, items = pairs.items(chunk)
+                with send(
+                    path, header, addressed, key_id=key.key_id, cases=sent_cases, items=items
+                ) as writer:
+                    for at in range(0, count, BATCH):
+                        yield Progress(pairs.done, pairs.total, "Protecting training pairs")
+                        ids = tuple(item.item_id for item in items[at : at + BATCH])
+                        batch = pairs.protect(chunk[at : at + BATCH], ids)
+                        writer.append(pack_items(batch, precision))
+                report.add(path, count)
+            ledger.add(asked, report.written, report.failures)
+        except BaseException:
+            # Half of a site's pairs would be taken for all of them.
+            for path in report.written:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+                addressed.party.home.registry.withdraw(path.stem)
+            raise
+    return report
 
-    def load(part: GridSlices, index: int, copy: int) -> Pair:
+
+class _PairMaker:
+    """Which pairs there are, and their latents."""
+
+    def __init__(
+        self, site: Site, data: SiteData, cases: Mapping[str, Case], copies: int, seed: int
+    ) -> None:
+        self._site, self._data, self._cases, self._seed = site, data, cases, seed
+        self._augment = augmenter_for(site.study, strength=PAIR_STRENGTH) if copies > 1 else None
+        self._plan = _plan(data, copies)
+        self.done, self.total = 0, len(self._plan)
+
+    def chunks(self) -> Iterator[Plan]:
+        """The pairs of each bundle."""
+        for start in range(0, self.total, MAX_TRAINING_ITEMS):
+            yield self._plan[start : start + MAX_TRAINING_ITEMS]
+
+    def items(self, chunk: Plan) -> tuple[list[SentCase], list[SentItem]]:
+        """For the registry: whose slices they are."""
+        names = sorted({part.cases[index] for part, index, _ in chunk})
+        cases = []
+        for name in names:
+            source = self._cases[name].image
+            cases.append(SentCase(name, str(source.resolve()), _stamp(source, "pairs", {})))
+        numbers = {name: number for number, name in enumerate(names)}
+        return cases, [
+            SentItem(new_item_id(), numbers[part.cases[index]], _slice_number(part, index))
+            for part, index, _ in chunk
+        ]
+
+    def protect(self, entries: Plan, ids: tuple[str, ...]) -> ItemBatch:
+        """Protected latents of some pairs."""
+        pairs = [self._load(*entry) for entry in entries]
+        images = torch.from_numpy(np.stack([pair[0] for pair in pairs]))
+        labels = torch.from_numpy(np.stack([pair[1] for pair in pairs]))
+        self.done += len(entries)
+        return ItemBatch(
+            ids,
+            {
+                "image": self._site.protect_images(images),
+                "mask": self._site.protect_masks(labels),
+            },
+            tuple(entry[0] is self._data.validation for entry in entries),
+        )
+
+    def _load(self, part: GridSlices, index: int, copy: int) -> Pair:
         image, mask = part.images[index].astype(np.float32), part.masks[index]
-        if copy and augment is not None:
-            return augment(image, mask, (record.seed, copy, index))
+        if copy and self._augment is not None:
+            return self._augment(image, mask, (self._seed, copy, index))
         return image, mask
 
-    try:
-        for start in range(0, len(plan), MAX_TRAINING_ITEMS):
-            chunk = plan[start : start + MAX_TRAINING_ITEMS]
-            images, masks = [], []
-            for at in range(0, len(chunk), BATCH):
-                yield Progress(start + at, len(plan), "Protecting training pairs")
-                pairs = [load(*entry) for entry in chunk[at : at + BATCH]]
-                batch = torch.from_numpy(np.stack([pair[0] for pair in pairs]))
-                labels = torch.from_numpy(np.stack([pair[1] for pair in pairs]))
-                images.append(_kept(site.protect_images(batch), precision))
-                masks.append(_kept(site.protect_masks(labels), precision))
-            validation = tuple(i for i, e in enumerate(chunk) if e[0] is data.validation)
-            header = _header("training", key, encoders, len(chunk), validation)
-            bundle = LatentBundle(
-                header,
-                {
-                    "image": LatentPyramid.concatenate(images),
-                    "mask": LatentPyramid.concatenate(masks),
-                },
-            )
-            path = Path(out) / bundle.file_name
-            sent.append((path, header.bundle_id))
-            bundle.save(path, precision=precision)
-            report.add(path, len(chunk))
-            registry.record_sent(header, path, key.key_id)
-        ledger.add(asked, report.written, report.failures)
-    except BaseException:
-        # Half of a site's pairs would be taken for all of them.
-        for path, bundle_id in sent:
-            _take_back(registry, path, bundle_id)
-        raise
-    return report
+
+def _slice_number(part: GridSlices, index: int) -> int:
+    """Number of a slice within its case, whose slices stand together."""
+    return index - part.cases.index(part.cases[index])
+
+
+def _require_usable(key: ClientKey, addressed: Addressed) -> None:
+    key.require_current()
+    addressed.party.home.registry.require_newest(key)
+    addressed.party.home.registry.note_key(key)
 
 
 def _done_before(entry: PairsEntry, cases: Sequence[Case]) -> ProtectReport:
@@ -196,14 +261,7 @@ def _done_before(entry: PairsEntry, cases: Sequence[Case]) -> ProtectReport:
     return ProtectReport(skipped=skipped, failures=failures)
 
 
-def _take_back(registry: Registry, path: Path, bundle_id: str) -> None:
-    """Remove a bundle and its note; Ctrl-C may come when the file has just got its name."""
-    with suppress(OSError):
-        path.unlink(missing_ok=True)
-    registry.forget(bundle_id)
-
-
-def _plan(data: SiteData, copies: int) -> list[tuple[GridSlices, int, int]]:
+def _plan(data: SiteData, copies: int) -> Plan:
     """Part, slice and copy of every pair; copy 0 is the slice as it is."""
     return [
         (part, index, copy)
@@ -214,24 +272,25 @@ def _plan(data: SiteData, copies: int) -> list[tuple[GridSlices, int, int]]:
 
 
 def _header(
-    kind: BundleKind, key: ClientKey, encoders: str, items: int, validation: tuple[int, ...] = ()
+    kind: BundleKind,
+    study: StudySpec,
+    key: ClientKey,
+    encoders: str,
+    addressed: Addressed,
+    items: int,
+    precision: Precision,
 ) -> BundleHeader:
-    return BundleHeader(
-        kind=kind,
-        bundle_id=new_bundle_id(),
+    return make_header(
+        kind,
         study=key.study,
-        site=key.site,
+        sender=addressed.party.identity,
+        recipients=addressed.recipients,
+        key_id=key.transform_share().key_id,
         epoch=key.epoch,
-        transform=key.transform_share().key_id,
-        encoders=encoders,
-        items=tuple(new_item_id() for _ in range(items)),
-        validation=validation,
+        model=encoders,
+        items=items,
+        layout=item_layout(study, kind, precision),
     )
-
-
-def _kept(pyramid: LatentPyramid, precision: Precision) -> LatentPyramid:
-    dtype = torch.float16 if precision == "float16" else torch.float32
-    return pyramid.map(lambda value: value.cpu().to(dtype))
 
 
 def _in_batches(slices: Iterator[npt.NDArray[np.float32]]) -> Iterator[torch.Tensor]:
@@ -245,10 +304,10 @@ def _in_batches(slices: Iterator[npt.NDArray[np.float32]]) -> Iterator[torch.Ten
         yield torch.from_numpy(np.stack(held))
 
 
-def _stamp(source: Path, how: Mapping[str, object]) -> str:
+def _stamp(source: Path, precision: str, how: Mapping[str, object]) -> str:
     """Changes with the files and with how they are read: another series is another query."""
     asked = [f";{name}={value}" for name, value in how.items() if value is not None]
     try:
-        return source_stamp([source]) + "".join(asked)
+        return source_stamp([source]) + f";{precision}" + "".join(asked)
     except OSError:
         return ""  # reading the case will tell what is wrong with it

@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from ppcmi_sf.bundle import LatentBundle, read_bundle
+from ppcmi_sf.bundle import (
+    BundleReader,
+    ItemBatch,
+    open_bundle,
+    require_layout,
+    unpack_items,
+)
 from ppcmi_sf.errors import (
     BundleError,
-    InputFileError,
     KeyFileError,
     PPCMIError,
     ResourceError,
+    UntrustedSenderError,
 )
-from ppcmi_sf.imaging import assemble, labels_from_grid, mask_path, read_mask, write_mask
+from ppcmi_sf.files import sweep_leftovers
+from ppcmi_sf.home import Party
+from ppcmi_sf.imaging import assemble, labels_from_grid, write_mask
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.progress import Job, Progress
-from ppcmi_sf.registry import SentCase
+from ppcmi_sf.registry import AnsweredQuery
+from ppcmi_sf.roles import Site
+from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.folders import SiteFolder
+from ppcmi_sf.workflows.mask_targets import MaskTargets
 from ppcmi_sf.workflows.report import BatchReport
+from ppcmi_sf.workflows.work_lock import work_lock
 
 BATCH = 8
 
@@ -32,13 +45,16 @@ def reveal_replies(
     key: ClientKey,
     replies: Sequence[Path],
     out: Path,
+    party: Party,
     *,
     device: torch.device,
     overwrite: bool = False,
+    again: bool = False,
 ) -> Job[BatchReport]:
     """Decode each reply to a mask named like its case. A mask that is there is kept.
 
-    With ``overwrite`` it is replaced, but nothing that is no mask of that image.
+    With ``overwrite`` it is replaced, but nothing that is no mask of that image. A reply
+    that was accepted before is refused unless ``again`` is given.
 
     Raises
     ------
@@ -48,84 +64,108 @@ def reveal_replies(
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
-    registry, report = site_folder.registry, BatchReport()
-    sources: dict[Path, str] = {}  # whose mask is where, of this run
-    for index, path in enumerate(replies):
-        step = Progress(index, len(replies), f"Revealing {path.name}")
-        yield step
-        try:
-            reply = read_bundle(path, site.study)
-            _check(reply, key, encoders, path)
-            case, slices = registry.case_of_reply(reply.header, key.key_id)
-            target = mask_path(case.geometry, Path(out), case.name)
-            _check_target(target, case, sources.setdefault(target, case.source))
-            if target.exists():
-                if not overwrite:
-                    report.skipped.append(case.name)
-                    continue
-                _require_mask(target, case, site.study.class_count)
-            planes: dict[int, npt.NDArray[np.uint8]] = {}
-            for start in range(0, len(slices), BATCH):
-                part = reply.latents["mask"].items_at(slice(start, start + BATCH))
-                probabilities = site.reveal_masks(part).cpu().numpy()
-                for at, one in zip(slices[start : start + BATCH], probabilities, strict=True):
-                    planes[at] = labels_from_grid(one, case.fit)
-                yield step
-            report.written.append(_write(case, planes, Path(out)))
-            registry.record_received(reply.header, path, key.key_id)
-        except ResourceError:
-            raise
-        except PPCMIError as error:
-            report.failures.append((path.name, error))
+    registry, report = party.home.registry, BatchReport()
+    targets = MaskTargets(Path(out), site.study.class_count, overwrite=overwrite)
+    with work_lock(site_folder.root):
+        sweep_leftovers(Path(out))
+        for index, path in enumerate(replies):
+            step = Progress(index, len(replies), f"Revealing {path.name}")
+            yield step
+            try:
+                with open_bundle(path, party.identity, party.sender) as reply:
+                    _check(reply, site.study, key)
+                    batches = _batches(reply, site.study)
+                    first = next(batches)
+                    query = registry.answered_query(first.items[0], path)
+                    _check_query(query, key, encoders, reply)
+                    case = query.case
+                    assert case.geometry is not None and case.fit is not None
+                    if targets.is_there(case.geometry, case.name, case.source):
+                        report.skipped.append(case.name)
+                        continue
+                    registry.require_new(reply.header, path, again=again)
+                    decoder = _Decoder(site, query, path)
+                    for batch in chain([first], batches):
+                        for at in range(0, len(batch.items), BATCH):
+                            decoder.add(batch, at)
+                            yield step
+                    labels = assemble(decoder.finish(), case.fit, case.geometry.shape)
+                    written = write_mask(labels, case.geometry, Path(out), case.name)
+                    registry.record_received(reply.header, path, reply.digest, reply.file_bytes)
+                report.written.append(written)
+            except ResourceError:
+                raise
+            except PPCMIError as error:
+                report.failures.append((path.name, error))
     return report
 
 
-def _write(case: SentCase, planes: dict[int, npt.NDArray[np.uint8]], out: Path) -> Path:
-    labels = assemble(planes, case.fit, case.geometry.shape)
-    return write_mask(labels, case.geometry, out, case.name)
+def _batches(reply: BundleReader, study: StudySpec) -> Iterator[ItemBatch]:
+    for tensors in reply.records():
+        yield unpack_items(reply, tensors, study)
 
 
-def _check_target(target: Path, case: SentCase, source_there: str) -> None:
-    """Refuse to write over the image itself, or over another case's mask of this run."""
-    if source_there != case.source:
-        raise InputFileError(
-            target,
-            f"two images are called '{case.name}': {source_there} and {case.source}.",
-            hint="Reveal the replies of the two folders one after the other, into two folders.",
+class _Decoder:
+    """Mask planes by slice number; each item of the query must come once."""
+
+    def __init__(self, site: Site, query: AnsweredQuery, path: Path) -> None:
+        self._site, self._query, self._path = site, query, path
+        self._planes: dict[int, npt.NDArray[np.uint8]] = {}
+
+    def add(self, batch: ItemBatch, at: int) -> None:
+        """Decode some items."""
+        fit = self._query.case.fit
+        assert fit is not None
+        part = slice(at, at + BATCH)
+        probabilities = self._site.reveal_masks(batch.latents["mask"].items_at(part))
+        for item, one in zip(batch.items[part], probabilities.cpu().numpy(), strict=True):
+            number = self._query.slices.get(item)
+            if number is None or number in self._planes:
+                raise self._not_every_slice()
+            self._planes[number] = labels_from_grid(one, fit)
+
+    def finish(self) -> dict[int, npt.NDArray[np.uint8]]:
+        """All planes."""
+        if len(self._planes) != len(self._query.slices):
+            raise self._not_every_slice()
+        return self._planes
+
+    def _not_every_slice(self) -> BundleError:
+        return BundleError(
+            f"{self._path}: does not have every slice of '{self._query.case.name}' once.",
+            hint="Ask the mapping server for the reply again.",
         )
-    if target.resolve() == Path(case.source).resolve():
-        raise InputFileError(
-            target,
-            "the mask would replace the image itself.",
-            hint="Give another folder with --out.",
-        )
 
 
-def _require_mask(target: Path, case: SentCase, class_count: int) -> None:
-    try:
-        read_mask(target, class_count, image_geometry=case.geometry)
-    except InputFileError as error:
-        raise InputFileError(
-            target,
-            f"this file is no mask of '{case.name}', so it is not replaced.",
-            hint="Give another folder with --out, or delete the file yourself.",
-        ) from error
-
-
-def _check(reply: LatentBundle, key: ClientKey, encoders: str, path: Path) -> None:
+def _check(reply: BundleReader, study: StudySpec, key: ClientKey) -> None:
+    require_layout(reply, study)
     header = reply.header
     if header.kind != "reply":
         raise BundleError(
-            f"{path}: a {header.kind} bundle, not a reply.",
+            f"{reply.path}: a {header.kind} bundle, not a reply.",
             hint="Replies come from the mapping server ('ppcmi server map').",
         )
-    if header.site != key.site or header.epoch != key.epoch:
+    if header.epoch != key.epoch:
         raise KeyFileError(
-            f"{path}: for site '{header.site}', epoch {header.epoch}; the key is of site "
-            f"'{key.site}', epoch {key.epoch}.",
+            f"{reply.path}: for key epoch {header.epoch}; the key is of epoch {key.epoch}.",
             hint="Give the key that the query was made with.",
         )
-    if header.encoders != encoders:
+
+
+def _check_query(query: AnsweredQuery, key: ClientKey, encoders: str, reply: BundleReader) -> None:
+    path = reply.path
+    if reply.header.sender not in query.recipients:
+        raise UntrustedSenderError(
+            f"{path}: '{reply.sender.name}' answers a query that was written for others.",
+            hint="Do not use it. Ask the mapping server that you sent the query to.",
+        )
+    if query.key_id != key.key_id:
+        raise KeyFileError(
+            f"{path}: the query of '{query.case.name}' was made with another key (id "
+            f"{query.key_id}) than this one (id {key.key_id}).",
+            hint="Give the key that the query was made with; 'ppcmi key show' tells its id.",
+        )
+    if query.model != encoders:
         raise BundleError(
             f"{path}: the autoencoders of this site were trained anew since the query.",
             hint="Protect the images again and ask for a new reply.",

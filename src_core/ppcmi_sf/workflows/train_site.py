@@ -20,6 +20,7 @@ from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import SiteData, choose_validation_groups, load_site_data
 from ppcmi_sf.training.loop import FitReport
 from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord
+from ppcmi_sf.workflows.work_lock import work_lock
 
 KINDS: dict[str, ModelKind] = {"image": "image-autoencoder", "mask": "mask-autoencoder"}
 
@@ -82,6 +83,26 @@ def train_site(
     data = yield from load_site_data(
         cases, study, validation_groups=apart, slice_axis=slice_axis, frame=frame
     )
+    record = TrainingRecord(
+        site=name,
+        seed=options.fit.seed,
+        validation_groups=tuple(sorted(apart)),
+        slice_axis=slice_axis,
+        frame=frame,
+    )
+    with work_lock(site.root):
+        return (yield from _train_both(site, study, data, options, record, headers, device))
+
+
+def _train_both(
+    site: SiteFolder,
+    study: StudySpec,
+    data: SiteData,
+    options: AutoencoderOptions,
+    record: TrainingRecord,
+    headers: dict[str, ModelHeader],
+    device: torch.device,
+) -> Job[SiteTrainingReport]:
     signature = _signature(study, options, data)
     models: dict[str, Autoencoder] = {}
     reports: dict[str, FitReport] = {}
@@ -98,15 +119,7 @@ def train_site(
         models[role], reports[role] = yield from _half(training, step)
     study.save(site.study_file)
     # The record first: a site that has its models, but no record, could not go on.
-    site.save_record(
-        TrainingRecord(
-            site=name,
-            seed=options.fit.seed,
-            validation_groups=tuple(sorted(apart)),
-            slice_axis=slice_axis,
-            frame=frame,
-        )
-    )
+    site.save_record(record)
     for role, model in models.items():
         save_model(site.model_file(role), model, headers[role])
     for role in models:

@@ -2,24 +2,46 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import select
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass, field
+import termios
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
+from ppcmi_sf.bundle import peek
 from ppcmi_sf.cli.app import app
+from ppcmi_sf.home import Home, Party
+from ppcmi_sf.identity import Identity
+from ppcmi_sf.keys import ClientKey
 
 SITES = ("north", "south", "west")
+SERVER = "server"
+PASSPHRASE = "Leuchtturm über dem Hafen, 7 Mal"
 TINY = ("--size", "64", "64", "--autoencoder", "small")
 AFFINE = np.array([[0, -0.8, 0, 12], [0.6, 0, 0, -7], [0, 0, 2.5, 3], [0, 0, 0, 1]], float)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_home(tmp_path_factory):
+    """Keep away from the developer's own home, passphrase and keyring."""
+    folder = tmp_path_factory.mktemp("nobody") / "home"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PPCMI_HOME", str(folder))
+        patch.delenv("PPCMI_PASSPHRASE_FILE", raising=False)
+        patch.setenv("PYTHON_KEYRING_BACKEND", "keyring.backends.fail.Keyring")
+        yield folder
 
 
 @dataclass
@@ -49,12 +71,12 @@ class Shell:
 
     ran: list[Ran] = field(default_factory=list)
 
-    def __call__(self, *args, code: int = 0) -> Ran:
+    def __call__(self, *args, code: int | None = 0) -> Ran:
         words = tuple(str(word) for word in args)
         result = CliRunner().invoke(app, list(words), prog_name="ppcmi")
         done = Ran(words, result.exit_code, result.stdout, result.stderr)
         self.ran.append(done)
-        assert done.code == code, f"{words}\n{done.said}\n{result.exception!r}"
+        assert code is None or done.code == code, f"{words}\n{done.said}\n{result.exception!r}"
         assert "Traceback" not in done.said
         return done
 
@@ -98,6 +120,45 @@ def real(script):
     return run
 
 
+@dataclass(frozen=True)
+class Terminal:
+    """A pseudo-terminal of 80 columns, the controlling one: getpass asks there."""
+
+    def __call__(self, words, cwd, answers=()):
+        """Type each answer once its question is there; give what appears, and the code."""
+        main, other = pty.openpty()
+        environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
+        for name in ("NO_COLOR", "CI", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+            environment.pop(name, None)
+        process = subprocess.Popen(
+            [str(word) for word in words], stdin=other, stdout=other, stderr=other, cwd=cwd,
+            env=environment, start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )  # fmt: skip
+        os.close(other)
+        shown, at, waiting = b"", 0, list(answers)
+        while True:
+            ready, _, _ = select.select([main], [], [], 60)
+            try:
+                part = os.read(main, 65536) if ready else b""
+            except OSError:  # Linux ends a terminal this way
+                part = b""
+            if not part:
+                break
+            shown += part
+            if waiting and waiting[0][0].encode() in shown[at:]:
+                at = len(shown)
+                os.write(main, waiting.pop(0)[1].encode())
+        os.close(main)
+        assert not waiting, (waiting[0][0], shown)
+        return shown.decode(errors="replace"), process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def on_terminal():
+    return Terminal()
+
+
 @dataclass
 class Chain:
     """Folders and files of three sites and a server, made by verbs."""
@@ -105,6 +166,7 @@ class Chain:
     root: Path
     arrangement: str
     ppcmi: Shell
+    homes: Path
 
     @property
     def study(self) -> Path:
@@ -114,6 +176,14 @@ class Chain:
     def server(self) -> Path:
         return self.root / "server"
 
+    @property
+    def passphrase_file(self) -> Path:
+        return self.root / "keys" / "passphrase.txt"
+
+    @property
+    def members(self) -> Path:
+        return self.root / "joining" / "ellipses.ppcmimembers"
+
     def at(self, what: str, site: str) -> Path:
         return self.root / what / site
 
@@ -121,15 +191,89 @@ class Chain:
         return self.root / "keys" / f"{site}.ppcmikey"
 
     def share(self, site: str) -> Path:
-        return self.root / "shares" / f"{site}.json"
+        return self.root / "shares" / f"{site}.ppcmishare"
+
+    def home(self, name: str) -> Path:
+        return self.homes / name
+
+    def at_home(self, name: str):
+        return ("--home", self.home(name))
+
+    @property
+    def known(self):
+        return ("--passphrase-file", self.passphrase_file)
+
+    def acting(self, name: str = SERVER):
+        return (*self.at_home(name), *self.known)
 
     def mine(self, site: str):
-        return ("--site-dir", self.at("sites", site), "--key", self.key(site))
+        return (
+            "--site-dir", self.at("sites", site), "--key", self.key(site), *self.acting(site)
+        )  # fmt: skip
+
+    def party(self, name: str) -> Party:
+        home = Home(self.home(name))
+        return Party(home, Identity.load(home.identity_file, SecretStr(PASSPHRASE)))
+
+    def client_key(self, site: str) -> ClientKey:
+        return ClientKey.load(self.key(site), SecretStr(PASSPHRASE))
+
+    def header(self, bundle: Path, name: str = SERVER):
+        """What a recipient reads of a bundle; names tell nothing."""
+        return peek(bundle, self.party(name).identity)
+
+    def fingerprint(self, name: str) -> str:
+        return Home(self.home(name)).card().fingerprint
 
     def copy(self, root: Path) -> Chain:
         """For a test that changes files. Ledgers hold whole paths: protect anew where it counts."""
-        shutil.copytree(self.root, root)
-        return Chain(root, self.arrangement, self.ppcmi)
+        shutil.copytree(self.root, root, ignore=shutil.ignore_patterns("homes"))
+        shutil.copytree(self.homes, root / "homes")
+        return replace(self, root=root, homes=root / "homes")
+
+    def meet(self, names=SITES):
+        """The study, an identity for everybody, and joining by a file each way."""
+        ppcmi = self.ppcmi
+        ppcmi(
+            "study", "new", self.study, "--name", "Ellipses", "--modality", "US", "--class",
+            "ellipse", "--arrangement", self.arrangement, *TINY,
+        )  # fmt: skip
+        self.passphrase_file.parent.mkdir()
+        self.passphrase_file.write_text(PASSPHRASE + "\n", encoding="utf-8")
+        self.passphrase_file.chmod(0o600)
+        for name in (SERVER, *names):
+            ppcmi("identity", "new", "--name", name, *self.acting(name))
+        for name in names:
+            self.join(name)
+        for name in names:
+            self.accept(name)
+
+    def join(self, name: str):
+        """Ask, and be let in."""
+        request = self.root / "joining" / f"{name}.ppcmijoin"
+        self.ppcmi("join", "request", "--study", self.study, "--out", request, *self.acting(name))
+        return self.ppcmi(
+            "join", "approve", request, "--study", self.study, "--out", self.members,
+            "--fingerprint", self.fingerprint(name), *self.acting(),
+        )  # fmt: skip
+
+    def accept(self, name: str, listed: Path | None = None, code: int = 0):
+        return self.ppcmi(
+            "join", "accept", listed or self.members, "--study", self.study, "--fingerprint",
+            self.fingerprint(SERVER), *self.at_home(name), code=code,
+        )  # fmt: skip
+
+    def new_key(self, site: str, file: Path | None = None, *more):
+        return self.ppcmi(
+            "key", "new", file or self.key(site), "--study", self.study, "--site", site,
+            *self.acting(site), *more,
+        )  # fmt: skip
+
+    def send_share(self, site: str, out: Path | None = None, key: Path | None = None):
+        return self.ppcmi(
+            "share-transform", "--key", key or self.key(site), "--study", self.study,
+            "--out", out or self.share(site), *self.acting(site),
+        )  # fmt: skip
 
     def train_site(self, site: str, *more, code=0):
         return self.ppcmi(
@@ -143,14 +287,14 @@ class Chain:
             "--out", self.at("pairs", site), "--copies", 2, *more, code=code,
         )  # fmt: skip
 
-    def train_server(self, *more, code=0):
+    def train_server(self, *more, code=0, sites=SITES):
         shares = [] if self.arrangement == "blind" else [
-            word for site in SITES for word in ("--share", self.share(site))
+            word for site in sites for word in ("--share", self.share(site))
         ]  # fmt: skip
-        folders = [self.at("pairs", site) for site in SITES]
+        folders = [self.at("pairs", site) for site in sites]
         return self.ppcmi(
             "server", "train", *folders, "--study", self.study, "--server-dir", self.server,
-            *shares, "--epochs", 1, *more, code=code,
+            *self.acting(), *shares, "--epochs", 1, *more, code=code,
         )  # fmt: skip
 
     def protect(self, site: str, *more, code=0):
@@ -163,7 +307,7 @@ class Chain:
     def map(self, site: str, *more, code=0):
         return self.ppcmi(
             "server", "map", self.at("queries", site), "--server-dir", self.server,
-            "--out", self.at("replies", site), *more, code=code,
+            "--out", self.at("replies", site), *self.acting(), *more, code=code,
         )  # fmt: skip
 
     def reveal(self, site: str, *more, code=0):
@@ -181,11 +325,8 @@ def write_volume(folder: Path, name: str, images, masks) -> None:
 
 
 def build(root: Path, arrangement: str, ppcmi: Shell, ellipses, make_cases) -> Chain:
-    chain = Chain(root, arrangement, ppcmi)
-    ppcmi(
-        "study", "new", chain.study, "--name", "Ellipses", "--modality", "US", "--class", "ellipse",
-        "--arrangement", arrangement, *TINY,
-    )  # fmt: skip
+    chain = Chain(root, arrangement, ppcmi, root / "homes")
+    chain.meet()
     for number, site in enumerate(SITES):
         images, masks = ellipses(number, 11)
         secret = f"Doe^Jane-{site}-1961"
@@ -193,12 +334,11 @@ def build(root: Path, arrangement: str, ppcmi: Shell, ellipses, make_cases) -> C
         make_cases(chain.at("new", site), images[6:8], masks[6:8], f"new-{secret}")
         if site == "north":
             write_volume(chain.at("new", site), f"volume-{secret}", images[8:], masks[8:])
-        ppcmi("key", "new", chain.key(site), "--study", chain.study, "--site", site)
+        chain.new_key(site)
         chain.train_site(site)
         chain.protect_pairs(site)
         if arrangement == "escrow":
-            ppcmi("share-transform", "--key", chain.key(site), "--study", chain.study,
-                  "--out", chain.share(site))  # fmt: skip
+            chain.send_share(site)
     chain.train_server()
     for site in SITES:
         chain.protect(site)
@@ -208,14 +348,29 @@ def build(root: Path, arrangement: str, ppcmi: Shell, ellipses, make_cases) -> C
 
 
 @pytest.fixture(scope="session")
-def escrow_chain(tmp_path_factory, ppcmi, ellipses, make_cases) -> Chain:
-    """Do not change its files: take ``chain.copy``."""
+def built_escrow(tmp_path_factory, ppcmi, ellipses, make_cases) -> Chain:
     return build(tmp_path_factory.mktemp("e") / "all", "escrow", ppcmi, ellipses, make_cases)
 
 
 @pytest.fixture(scope="session")
-def blind_chain(tmp_path_factory, ppcmi, ellipses, make_cases) -> Chain:
+def built_blind(tmp_path_factory, ppcmi, ellipses, make_cases) -> Chain:
     return build(tmp_path_factory.mktemp("b") / "all", "blind", ppcmi, ellipses, make_cases)
+
+
+def with_own_homes(chain: Chain, tmp_path_factory) -> Chain:
+    homes = tmp_path_factory.mktemp("homes") / "h"
+    return replace(chain, homes=shutil.copytree(chain.homes, homes))
+
+
+@pytest.fixture
+def escrow_chain(built_escrow, tmp_path_factory) -> Chain:
+    """Do not change its files: take ``chain.copy``. The homes are the test's own."""
+    return with_own_homes(built_escrow, tmp_path_factory)
+
+
+@pytest.fixture
+def blind_chain(built_blind, tmp_path_factory) -> Chain:
+    return with_own_homes(built_blind, tmp_path_factory)
 
 
 @pytest.fixture(params=["escrow", "blind"])
@@ -225,13 +380,14 @@ def chain(request) -> Chain:
 
 @pytest.fixture(scope="session")
 def listing():
-    """Every file below a folder, hidden ones too, with its size and time."""
+    """Every file below a folder, hidden ones too, with its size and time; but no locks or homes."""
 
     def every(folder: Path) -> dict[str, tuple[int, int]]:
         return {
             path.relative_to(folder).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
             for path in sorted(folder.rglob("*"))
-            if path.is_file()
-        }
+            if path.is_file() and path.name != ".ppcmi.lock"
+            and "homes" not in path.relative_to(folder).parts
+        }  # fmt: skip
 
     return every

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
-import textwrap
 
 import nibabel as nib
 import numpy as np
@@ -110,7 +105,7 @@ def test_bad_image_in_a_training(escrow_chain, ppcmi, tmp_path, data, bad):
     told_once(ran, "spoiled", BAD[bad])
     assert any(hint in ran.err for hint in HINTS) and "--retrain" in ran.err
     assert (tmp_path / "site" / "mask_autoencoder.safetensors").is_file()
-    assert not list((tmp_path / "site").glob(".*"))
+    assert [path.name for path in (tmp_path / "site").glob(".*")] == [".ppcmi.lock"]
 
 
 def test_bad_image_among_pairs(escrow_chain, ppcmi, tmp_path, data, bad, listing):
@@ -119,7 +114,8 @@ def test_bad_image_among_pairs(escrow_chain, ppcmi, tmp_path, data, bad, listing
     words = protect(escrow_chain, data, tmp_path / "out", "--pairs", "--copies", 1)
     told_once(ppcmi(*words, code=1), "spoiled", BAD[bad])
     before = listing(tmp_path / "out")
-    assert len(before) == 1 and next(iter(before)).startswith("training-")
+    (bundle,) = (tmp_path / "out").iterdir()
+    assert len(before) == 1 and escrow_chain.header(bundle).kind == "training"
     told_once(ppcmi(*words, code=1), "spoiled", BAD[bad])  # still there: still told
     assert listing(tmp_path / "out") == before
 
@@ -128,7 +124,10 @@ def test_bad_image_among_queries(escrow_chain, ppcmi, tmp_path, data, bad, listi
     bad(data / "images" / "spoiled")
     words = protect(escrow_chain, data / "images", tmp_path / "out")
     told_once(ppcmi(*words, code=1), "spoiled", BAD[bad])
-    assert [name.split("-")[0] for name in listing(tmp_path / "out")] == ["query"] * 6
+    kinds = [
+        escrow_chain.header(tmp_path / "out" / name).kind for name in listing(tmp_path / "out")
+    ]
+    assert kinds == ["query"] * 6
     ran = ppcmi(*words, "--json", code=1)
     assert len(ran.json["skipped"]) == 6 and len(ran.json["failures"]) == 1
     assert "Error: 1 of 7 cases failed." in ran.err
@@ -242,7 +241,7 @@ def test_bad_bundles(escrow_chain, ppcmi, tmp_path, spoil):
     folders = {what: tmp_path / what for what in ("queries", "replies", "pairs")}
     for what, folder in folders.items():
         shutil.copytree(escrow_chain.at(what, "north"), folder)
-        file = sorted(folder.glob("*.safetensors"))[0]
+        file = sorted(folder.glob("*.ppcmi"))[0]
         content = file.read_bytes()
         file.unlink()
         if spoil == "folder":
@@ -252,19 +251,19 @@ def test_bad_bundles(escrow_chain, ppcmi, tmp_path, spoil):
             file.write_bytes(changed)
     done = 2 if spoil == "missing" else 3
     if spoil != "missing":
-        for ran, replaced in (
-            (ppcmi("server", "map", folders["queries"], "--server-dir", escrow_chain.server,
-                   "--out", tmp_path / "o1", code=1), "query"),
-            (ppcmi("site", "reveal", folders["replies"], *escrow_chain.mine("north"),
-                   "--out", tmp_path / "o2", code=1), "reply"),
-        ):  # fmt: skip
-            assert f"Error: 1 of {done} cases failed." in ran.err and replaced in ran.err
+        mapped = ("server", "map", folders["queries"], "--server-dir", escrow_chain.server)
+        revealed = ("site", "reveal", folders["replies"], *escrow_chain.mine("north"))
+        for words, out in (((*mapped, *escrow_chain.acting()), "o1"), (revealed, "o2")):
+            ran = ppcmi(*words, "--out", tmp_path / out, "--again", code=1)
+            (file,) = (p for p in words[2].iterdir() if f"  {p.name}: " in ran.err)
+            assert f"Error: 1 of {done} cases failed." in ran.err and str(file) in ran.err
         assert all(len(list((tmp_path / out).iterdir())) == 2 for out in ("o1", "o2"))
     server = tmp_path / "server"
     share = ("--share", escrow_chain.share("north"), "--study", escrow_chain.study)
     words = ("server", "train", folders["pairs"], *share, "--server-dir", server)
     code = 3 if spoil in ("folder", "missing") else 5
-    ppcmi.fails(*words, code=code, saying="pairs" if spoil == "missing" else "training-")
+    saying = "there is no 'training' bundle" if spoil == "missing" else ".ppcmi"
+    ppcmi.fails(*words, *escrow_chain.acting(), "--again", code=code, saying=saying)
     assert not server.exists()
 
 
@@ -279,12 +278,15 @@ def test_bad_studies_keys_and_shares(escrow_chain, ppcmi, tmp_path, data):
         key = tmp_path / f"bad{number}.key"
         key.write_bytes(content)
         key.chmod(0o600)
-        ppcmi.fails("key", "show", key, code=4, saying="damaged or not", naming=key.name)
+        ppcmi.fails("key", "show", key, code=4, saying="damaged, cut short or", naming=key.name)
         words = ("site", "protect", data, "--site-dir", out, "--key", key, "--out", out)
-        ppcmi.fails(*words, code=4, saying="damaged or not", naming=key.name)
+        words = (*words, *escrow_chain.acting("north"))
+        ppcmi.fails(*words, code=4, saying="damaged, cut short or", naming=key.name)
         ppcmi.fails("inspect", key, code=3, saying="not a file that ppcmi knows", naming=key.name)
     words = ("key", "show", tmp_path)
-    ppcmi.fails(*words, code=4, saying="cannot be read", naming=tmp_path.name)
+    ppcmi.fails(*words, code=4, saying="not a file.", naming=tmp_path.name)
+    gone = tmp_path / "gone"
+    ppcmi.fails("key", "show", gone, code=4, saying="cannot be read", naming=gone.name)
     assert not out.exists()
 
 
@@ -293,29 +295,44 @@ def test_output_that_is_a_file(escrow_chain, ppcmi, tmp_path, data):
     file.write_text("mine")
     server = (
         "server", "train", escrow_chain.at("pairs", "north"), "--study", escrow_chain.study,
-        "--share", escrow_chain.share("north"), "--server-dir", file, "--epochs", 1,
+        "--share", escrow_chain.share("north"), "--server-dir", file, "--epochs", 1, "--again",
+        *escrow_chain.acting(),
     )  # fmt: skip
     mapped = (
         "server", "map", escrow_chain.at("queries", "north"), "--server-dir", escrow_chain.server,
-        "--out", file,
+        "--out", file, "--again", *escrow_chain.acting(),
+    )  # fmt: skip
+    published = (
+        "server", "publish", "--to", "north", "--server-dir", escrow_chain.server, "--out", file,
+        *escrow_chain.acting(),
     )  # fmt: skip
     revealed = (
         "site", "reveal", escrow_chain.at("replies", "north"), *escrow_chain.mine("north"),
-        "--out", file,
+        "--out", file, "--again",
     )  # fmt: skip
+    joining = ("--study", escrow_chain.study, "--out", file / "x")
     for words in (
         train(escrow_chain, data, file),
         protect(escrow_chain, data / "images", file),
         protect(escrow_chain, data, file, "--pairs"),
         server,
         mapped,
+        published,
         revealed,
+        ("join", "request", *joining, *escrow_chain.acting("north")),
+        ("join", "renew", *joining, *escrow_chain.acting()),
+        ("identity", "new", "--name", "x", "--home", file, *escrow_chain.known),
+        ("identity", "export", file / "x", *escrow_chain.at_home("north")),
+        ("log", "export", file / "x", *escrow_chain.at_home("north")),
+        ("key", "rotate", escrow_chain.key("north"), "--out", file / "x",
+         *escrow_chain.acting("north")),
         ("evaluate", "--pred", data, "--truth", data, "--study", escrow_chain.study,
          "--csv", file / "x.csv"),
         ("share-transform", "--key", escrow_chain.key("north"), "--study", escrow_chain.study,
-         "--out", file / "x"),
+         "--out", file / "x", *escrow_chain.acting("north")),
         ("study", "new", file / "x.yaml", "--name", "a", "--modality", "MR", "--class", "b"),
-        ("key", "new", file / "x.key", "--study", escrow_chain.study, "--site", "b"),
+        ("key", "new", file / "x.key", "--study", escrow_chain.study, "--site", "b",
+         *escrow_chain.acting("north")),
     ):  # fmt: skip
         ppcmi.fails(*words, code=7, saying="written", naming="taken")
     ppcmi.fails(
@@ -323,67 +340,9 @@ def test_output_that_is_a_file(escrow_chain, ppcmi, tmp_path, data):
     )
     assert file.read_text() == "mine"
     assert not list(tmp_path.glob(".*"))
-
-
-# One process for several verbs: torch takes seconds to import.
-SEVERAL = textwrap.dedent(
-    """
-    import json, resource, sys
-    from ppcmi_sf.cli import main
-    limit, verbs = json.load(sys.stdin)
-    if limit:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    for verb in verbs:
-        sys.argv = ["ppcmi", *verb]
-        try:
-            main()
-        except SystemExit as stop:
-            print("exit code", stop.code, file=sys.stderr)
-    """
-)
-
-
-@pytest.fixture
-def disk(tmp_path):
-    """A folder on a tiny disk where one can be mounted; elsewhere files may not grow."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = shutil.which("mount")
-    options = ["-t", "tmpfs", "-o", "size=24k", "tmpfs", str(folder)]
-    tried = mount and subprocess.run([mount, *options], capture_output=True, check=False)
-    mounted = bool(tried) and tried.returncode == 0
-
-    def run(*verbs):
-        given = [0 if mounted else 24_000, [[str(word) for word in verb] for verb in verbs]]
-        return subprocess.run(
-            [sys.executable, "-c", SEVERAL],
-            input=json.dumps(given),
-            capture_output=True,
-            encoding="utf-8",
-            check=False,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-
-    yield folder, run
-    if mounted:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_full_disk(escrow_chain, disk, data):
-    folder, run = disk
-    done = run(
-        train(escrow_chain, data, folder / "a"),
-        protect(escrow_chain, data, folder / "b", "--pairs", "--copies", 1),
-        ("server", "train", escrow_chain.at("pairs", "north"), "--study", escrow_chain.study,
-         "--server-dir", folder / "c", "--epochs", 1, "--share", escrow_chain.share("north")),
-        protect(escrow_chain, data / "images", folder / "d"),
-        protect(escrow_chain, data / "images", folder / "e", "--precision", "float32"),
-    )  # fmt: skip
-    codes = [line for line in done.stderr.splitlines() if line.startswith("exit code")]
-    assert codes[:3] == ["exit code 7"] * 3 and codes[-1] == "exit code 7", done.stderr
-    assert "Traceback" not in done.stderr and done.stderr.count(f"Error: {folder}/") >= 4
-    assert {"the disk is full", "could not be written"} & {
-        part for part in ("the disk is full", "could not be written") if part in done.stderr
-    }
-    left = [path for path in folder.rglob("*") if path.is_file()]
-    assert all(path.name.startswith("query-") for path in left), left
+    # Whatever the log says was sent and could not be written was withdrawn in it, too.
+    entries = ppcmi("log", *escrow_chain.at_home("server"), "--json").json["entries"]
+    sent = [entry["bundle_id"] for entry in entries if entry["event"] == "sent"]
+    gone = [entry["bundle_id"] for entry in entries if entry["event"] == "withdrawn"]
+    names = {path.stem for path in escrow_chain.root.rglob("*.ppcmi")}
+    assert set(sent) - set(gone) <= names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 
 SECONDS = 2.0
+LOCK = ".ppcmi.lock"
 SIGNALS = {"int": signal.SIGINT, "term": signal.SIGTERM}
 
 
@@ -84,7 +86,7 @@ def test_site_train(escrow_chain, tmp_path, stop, ppcmi, script):
     for name, number in SIGNALS.items():
         words[name] = [
             "site", "train", chain.at("data", "north"), "--study", chain.study, "--name", "north",
-            "--site-dir", tmp_path / name, "--epochs", 20, "--no-augment",
+            "--site-dir", tmp_path / name, "--epochs", 10, "--no-augment",
         ]  # fmt: skip
         checkpoint = tmp_path / name / ".image_autoencoder.checkpoint.safetensors"
         checkpoints[name] = checkpoint
@@ -94,10 +96,11 @@ def test_site_train(escrow_chain, tmp_path, stop, ppcmi, script):
     for out in stop(*wanted):
         assert out.count("\n") == 1 and '"exit_code": 130' in out
     for name in SIGNALS:
-        assert list((tmp_path / name).iterdir()) == [checkpoints[name]]
+        left = {path.name for path in (tmp_path / name).iterdir()}
+        assert left == {LOCK, checkpoints[name].name}
         trained = ppcmi(*words[name], "--json").json
-        assert trained["image"]["epochs"] == trained["mask"]["epochs"] == 20
-        assert not list((tmp_path / name).glob(".*"))
+        assert trained["image"]["epochs"] == trained["mask"]["epochs"] == 10
+        assert [path.name for path in (tmp_path / name).glob(".*")] == [LOCK]
 
 
 def test_server_train(escrow_chain, tmp_path, stop, ppcmi, script):
@@ -105,17 +108,20 @@ def test_server_train(escrow_chain, tmp_path, stop, ppcmi, script):
     for name, number in SIGNALS.items():
         words[name] = [
             "server", "train", chain.at("pairs", "north"), "--study", chain.study, "--share",
-            chain.share("north"), "--server-dir", tmp_path / name, "--epochs", 30, "--patience", 30,
+            chain.share("north"), "--server-dir", tmp_path / name, "--epochs", 16, "--patience", 30,
+            "--again", *chain.acting(),
         ]  # fmt: skip
         checkpoint = tmp_path / name / ".mapping_network.checkpoint.safetensors"
         wanted.append(([script, *words[name]], number, lambda _, file=checkpoint: file.is_file()))
     assert stop(*wanted) == ["", ""]
     for name in SIGNALS:
         folder = tmp_path / name
-        assert len(list(folder.iterdir())) == 1
-        assert ppcmi(*words[name], "--json").json["fit"]["epochs"] == 30
+        assert {path.name for path in folder.iterdir()} == {
+            LOCK, ".mapping_network.checkpoint.safetensors",
+        }  # fmt: skip
+        assert ppcmi(*words[name], "--json").json["fit"]["epochs"] == 16
         assert sorted(path.name for path in folder.iterdir()) == [
-            "mapping_network.safetensors", "shares", "study.yaml",
+            LOCK, "mapping_network.safetensors", "shares", "study.yaml",
         ]  # fmt: skip
 
 
@@ -126,16 +132,17 @@ def test_site_protect(escrow_chain, tmp_path, stop, ppcmi, script, ellipses, mak
     for index in range(150):
         shutil.copy(first, first.with_name(f"other_{index:03d}.png"))
     wanted, words = [], {}
-    for name, number in SIGNALS.items():
+    # One site each: two commands in one site's folder are refused.
+    for (name, number), site in zip(SIGNALS.items(), ("north", "south"), strict=True):
         out = tmp_path / name
-        words[name] = ["site", "protect", first.parent, *chain.mine("north"), "--out", out]
+        words[name] = ["site", "protect", first.parent, *chain.mine(site), "--out", out]
         wanted.append(
-            ([script, *words[name]], number, lambda _, out=out: len(list(out.glob("query*"))) > 3)
+            ([script, *words[name]], number, lambda _, out=out: len(list(out.glob("*.ppcmi"))) > 3)
         )
     stop(*wanted)
     for name in SIGNALS:
         written = [path.name for path in (tmp_path / name).iterdir()]
-        assert written and all(file.startswith("query-") for file in written)
+        assert written and all(re.fullmatch(r"[0-9a-f]{32}\.ppcmi", name) for name in written)
         rest = ppcmi(*words[name], "--json").json
         assert len(rest["skipped"]) == len(written)
         assert len(rest["bundles"]) == 151 - len(written)
@@ -154,6 +161,7 @@ def test_pairs_are_whole_or_not_there_and_early_signals(
     early = [
         sys.executable, "-X", "importtime", "-c", code, "server", "map",
         chain.at("queries", "north"), "--server-dir", chain.server, "--out", tmp_path / "replies",
+        *chain.acting(),
     ]  # fmt: skip
     stop(
         ([script, *words], signal.SIGTERM, lambda _: out.is_dir() and any(out.iterdir())),

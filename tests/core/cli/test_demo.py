@@ -11,6 +11,7 @@ from PIL import Image
 from ppcmi_sf.cli import demo_command
 
 SITES = ("north", "south", "west")
+LOCK = ".ppcmi.lock"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,12 @@ def test_one_table_scores_and_a_figure(made):
     with Image.open(out / "figure.png") as figure:
         assert figure.width > 1000
     shown = [line for line in ran.err.splitlines() if line.startswith("$ ppcmi ")]
-    assert len(shown) == 2 + 3 * 7 and not list(out.rglob(".*"))
+    agreeing, joining, each = 1 + 4 + 3, 3 + 3, 4 + 3
+    assert len(shown) == agreeing + joining + 1 + 3 * each
+    passphrase = (out / "keys" / "passphrase.txt").read_text().strip()
+    assert len(passphrase) > 16 and passphrase not in ran.said
+    assert {path.name for path in out.rglob(".*")} == {LOCK}
+    assert all(path.parent.parent == out / "homes" for path in out.rglob("*.ppcmiid"))
 
 
 def test_again_replaces_its_own_files_and_json_is_one_object(made, ppcmi, few):
@@ -91,13 +97,11 @@ def test_a_step_that_fails_stops_the_demo_and_can_be_run_again(
     made, ppcmi, tmp_path, few, monkeypatch
 ):
     out = tmp_path / "out"
-    lines = demo_command._lines
-
-    def broken(*args):
-        return [*lines(*args)[:2], "key show nowhere"]
+    steps = demo_command.DemoSteps
+    training = steps.training
 
     with monkeypatch.context() as patch:
-        patch.setattr(demo_command, "_lines", broken)
+        patch.setattr(steps, "training", lambda self: [training(self)[0], "key show nowhere"])
         ppcmi.fails("demo", "--out", out, code=4, saying="A step of the demo failed")
         assert (out / "keys" / "north.ppcmikey").is_file()
     assert "Wrote" in ppcmi("demo", "--out", out, "--images-only").out
@@ -112,8 +116,16 @@ def test_sample_data_and_the_readme_beside_it(ppcmi, tmp_path, few, listing):
     assert ppcmi(*words, "--json").json == {"sample_data": str(target)}
     found = listing(target)
     assert {"README.md", "volume/image.nii.gz", "site/image_autoencoder.safetensors"} <= set(found)
-    assert not {"site/registry.sqlite", "site/pairs.json"} & set(found)
+    assert {"site/mapping_network.safetensors", "site/north.ppcmikey"} <= set(found)
+    assert not [p for p in target.rglob("*") if p.name in ("pairs.json", LOCK, "homes")]
+    assert not list(target.rglob("*.sqlite")) and not list(target.rglob("*.ppcmiid"))
     assert not any(str(tmp_path).encode() in path.read_bytes() for path in target.rglob("*.json"))
+    words_of_site = (
+        "site", "segment", target / "ultrasound" / "images", "--site-dir", target / "site",
+        "--key", target / "site" / "north.ppcmikey", "--out", tmp_path / "masks",
+    )  # fmt: skip
+    passphrase = ("--passphrase-file", target / "site" / "passphrase.txt")
+    assert len(ppcmi(*words_of_site, *passphrase, "--json").json["masks"]) == 6
     (target / "volume" / "mine.nii").write_text("mine")
     before = listing(target)
     ppcmi.fails(*words, code=3, saying="volume/mine.nii", naming="sample")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -9,21 +10,24 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from ppcmi_sf.keys import ClientKey
-
 
 def test_each_kind_of_file(escrow_chain, ppcmi, tmp_path):
     chain = escrow_chain
-    site = chain.at("sites", "north")
+    site, card = chain.at("sites", "north"), tmp_path / "north.ppcmicard"
+    ppcmi("identity", "export", card, *chain.at_home("north"))
     kinds = {
         chain.study: "study",
         chain.key("north"): "client key",
         chain.share("north"): "transform share",
         site / "image_autoencoder.safetensors": "image-autoencoder",
         chain.server / "mapping_network.safetensors": "mapping-network",
-        next(chain.at("pairs", "north").iterdir()): "training",
-        next(chain.at("queries", "north").iterdir()): "query",
-        next(chain.at("replies", "north").iterdir()): "reply",
+        next(chain.at("pairs", "north").iterdir()): "latent bundle",
+        next(chain.at("queries", "north").iterdir()): "latent bundle",
+        next(chain.at("replies", "north").iterdir()): "latent bundle",
+        chain.home("north") / "identity.ppcmiid": "identity",
+        chain.root / "joining" / "north.ppcmijoin": "join request",
+        chain.members: "membership list",
+        card: "contact card",
         next((chain.at("new", "south") / "images").iterdir()): "image (raster)",
         next((chain.at("new", "north") / "images").glob("*.nii.gz")): "image (nifti)",
     }
@@ -31,10 +35,53 @@ def test_each_kind_of_file(escrow_chain, ppcmi, tmp_path):
         told = ppcmi("inspect", file, "--json").json
         assert told["kind"] == kind
         assert f"kind: {kind}" in ppcmi("inspect", file).out.splitlines()
-    told = ppcmi("inspect", next(chain.at("pairs", "north").iterdir()), "--json").json
-    assert told["site"] == "north" and told["items"] > told["validation_items"] >= 1
-    key = ClientKey.load(chain.key("north"))
-    assert ppcmi("inspect", chain.key("north"), "--json").json["key_id"] == key.key_id
+    told = ppcmi("inspect", chain.key("north"), "--json").json
+    assert told["key_id"] == chain.client_key("north").key_id and told["protected"]
+    told = ppcmi("inspect", chain.share("north"), "--json").json
+    assert told["encrypted_to"] == chain.fingerprint("server")
+    assert ppcmi("inspect", chain.members, "--json").json["members"] == ["north", "south", "west"]
+    for file in (card, chain.home("north") / "identity.ppcmiid"):
+        assert ppcmi("inspect", file, "--json").json["fingerprint"] == chain.fingerprint("north")
+
+
+STRANGER = {"format", "bytes", "encrypted_to", "algorithms"}
+RECIPIENT = {
+    "sender_name", "signature", "version", "kind", "bundle_id", "study", "sender", "recipients",
+    "key_id", "epoch", "model", "items", "record_items", "size", "tensors", "digest",
+}  # fmt: skip
+HEADINGS = ("A stranger who", "A mail server or", "A recipient, who")
+
+
+def test_each_party_sees_its_own_view_of_a_bundle(escrow_chain, ppcmi, tmp_path):
+    chain = escrow_chain
+    query = next(chain.at("queries", "north").iterdir())
+    told = ppcmi("inspect", query, "--json").json
+    assert set(told) == {"kind", "stranger", "mail_server", "recipient"}
+    assert set(told["stranger"]) == STRANGER
+    assert told["stranger"]["encrypted_to"] == [chain.fingerprint("server")]
+    assert told["stranger"]["bytes"] == query.stat().st_size
+    assert told["mail_server"]["file_name"] == query.name and told["recipient"] is None
+    assert chain.fingerprint("north") not in json.dumps(told)  # the sender is no stranger's affair
+    plain = ppcmi("inspect", query).out
+    assert [plain.count(heading) for heading in HEADINGS] == [1, 1, 1]
+    assert plain.index(HEADINGS[0]) < plain.index(HEADINGS[1]) < plain.index(HEADINGS[2])
+    assert "not opened; with --open you see it" in plain.split(HEADINGS[2])[1]
+
+    opened = ppcmi("inspect", query, "--open", *chain.acting(), "--json").json
+    assert {view: opened[view] for view in ("stranger", "mail_server")} == {
+        view: told[view] for view in ("stranger", "mail_server")
+    }
+    seen = opened["recipient"]
+    assert set(seen) == RECIPIENT
+    assert seen["sender_name"] == "north" and seen["kind"] == "query" and seen["items"] >= 1
+    assert seen["bundle_id"] == query.stem and seen["sender"] == chain.fingerprint("north")
+    plain = ppcmi("inspect", query, "--open", *chain.acting()).out
+    assert "not opened" not in plain and "sender_name: north" in plain.split(HEADINGS[2])[1]
+    assert "sender_name" not in plain.split(HEADINGS[2])[0]
+    words = ("inspect", query, "--open", *chain.acting("south"))
+    ppcmi.fails(*words, code=5, saying="encrypted to others", naming=query.name)
+    words = ("inspect", query, "--open", *chain.at_home("server"))
+    ppcmi.fails(*words, code=4, saying="needs a passphrase, and there is nobody to ask")
 
 
 def test_things_it_does_not_know(escrow_chain, ppcmi, tmp_path):
@@ -43,10 +90,13 @@ def test_things_it_does_not_know(escrow_chain, ppcmi, tmp_path):
     ppcmi.fails("inspect", odd, code=3, saying="not a file that ppcmi knows", naming="notes.txt")
     assert "Warning" not in ppcmi("inspect", odd, code=3).err
     ppcmi.fails("inspect", tmp_path / "no", code=3, saying="no such file", naming="no")
-    torn = tmp_path / "torn.safetensors"
-    torn.write_bytes(next(escrow_chain.at("queries", "north").iterdir()).read_bytes()[:99])
-    ppcmi.fails("inspect", torn, code=3, saying="neither a latent bundle", naming=torn.name)
-    ledger = escrow_chain.at("sites", "north") / "registry.sqlite"
+    content = next(escrow_chain.at("queries", "north").iterdir()).read_bytes()
+    torn, odd = tmp_path / "torn.ppcmi", tmp_path / "odd.safetensors"
+    torn.write_bytes(content[:99])
+    ppcmi.fails("inspect", torn, code=5, saying="cut short", naming=torn.name)
+    odd.write_bytes(content)
+    ppcmi.fails("inspect", odd, code=5, saying="not a readable file of weights", naming=odd.name)
+    ledger = escrow_chain.home("north") / "registry.sqlite"
     ppcmi.fails("inspect", ledger, code=3, saying="not a file that ppcmi knows", naming=ledger.name)
     ppcmi.fails("inspect", escrow_chain.server, code=3, saying="", naming="server")
 
@@ -97,7 +147,9 @@ def test_a_key_that_others_can_read_is_pointed_at(escrow_chain, ppcmi, tmp_path)
     assert "Warning: " in ran.err and "chmod 600" in ran.err and ran.json["site"] == "north"
 
 
-@pytest.mark.parametrize("words", [["site"], ["key"], ["study"], ["server"], []])
+@pytest.mark.parametrize(
+    "words", [["site"], ["key"], ["study"], ["server"], ["identity"], ["contact"], ["join"], []]
+)
 def test_a_group_alone_shows_its_help(ppcmi, words):
     from typer.testing import CliRunner
 

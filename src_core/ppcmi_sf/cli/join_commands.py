@@ -1,0 +1,208 @@
+"""``ppcmi join request``, ``approve``, ``accept``, ``remove``, ``renew`` and ``show``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ppcmi_sf.cards import ContactCard
+from ppcmi_sf.cli.comparing import require_same
+from ppcmi_sf.cli.console import command, say, show_result
+from ppcmi_sf.cli.credentials import Credentials
+from ppcmi_sf.cli.options import (
+    FingerprintOption,
+    HomeOption,
+    JsonOption,
+    PassphraseFileOption,
+    StudyOption,
+)
+from ppcmi_sf.errors import ContactError
+from ppcmi_sf.home import Home, Party
+from ppcmi_sf.membership import JoinRequest, MembershipList
+from ppcmi_sf.study import StudySpec
+
+app = typer.Typer(
+    help="Joining a study: one file to the mapping server, one back.", no_args_is_help=True
+)
+
+REQUEST_EXAMPLE = "Example: ppcmi join request --study lv.yaml --out north.ppcmijoin"
+APPROVE_EXAMPLE = (
+    "Example: ppcmi join approve north.ppcmijoin --study lv.yaml --out lv.ppcmimembers"
+)
+ACCEPT_EXAMPLE = "Example: ppcmi join accept lv.ppcmimembers --study lv.yaml"
+REMOVE_EXAMPLE = "Example: ppcmi join remove south --study lv.yaml --out lv.ppcmimembers"
+RENEW_EXAMPLE = "Example: ppcmi join renew --study lv.yaml --out lv.ppcmimembers"
+SHOW_EXAMPLE = "Example: ppcmi join show --study lv.yaml"
+
+ListOption = Annotated[Path, typer.Option("--out", help="The membership list to write.")]
+
+
+@app.command("request", epilog=REQUEST_EXAMPLE)
+@command
+def request(
+    study: StudyOption,
+    out: Annotated[Path, typer.Option("--out", help="The request to write.")],
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """At a site: ask to take part in a study. Send the file to the mapping server."""
+    spec = StudySpec.load(study)
+    party = Credentials(home, passphrase_file).party()
+    party.identity.require_current()
+    JoinRequest.make(party.identity, spec.fingerprint).save(out)
+    say("Send it to the mapping server. On the telephone, read these words to it:")
+    show_result(
+        {"file": str(out), "fingerprint": party.identity.fingerprint},
+        [f"Wrote {out}", f"Your fingerprint: {party.identity.card.words}"],
+        as_json=json_output,
+    )
+
+
+@app.command("approve", epilog=APPROVE_EXAMPLE)
+@command
+def approve(
+    request_file: Annotated[Path, typer.Argument(metavar="REQUEST", help="The site's request.")],
+    study: StudyOption,
+    out: ListOption,
+    fingerprint: FingerprintOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """At the mapping server: let a site in, and write the new membership list."""
+    spec = StudySpec.load(study)
+    party = Credentials(home, passphrase_file).party()
+    asked = JoinRequest.load(request_file)
+    spec.require(asked.study, f"The join request {request_file}")
+    card, contacts = asked.site, party.home.contacts
+    if contacts.find(card.fingerprint) is None:
+        require_same(card, fingerprint)
+    contacts.add(card)
+    others = [c for c in _members(party, spec) if c.fingerprint != card.fingerprint]
+    _issue(party, spec, [*others, card], out, as_json=json_output)
+
+
+@app.command("accept", epilog=ACCEPT_EXAMPLE)
+@command
+def accept(
+    list_file: Annotated[Path, typer.Argument(metavar="LIST", help="The server's list.")],
+    study: StudyOption,
+    fingerprint: FingerprintOption = None,
+    home: HomeOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """At a site: accept the server's membership list. An older one is refused for ever."""
+    spec = StudySpec.load(study)
+    place = Credentials(home, None).home
+    listed = MembershipList.load(list_file)
+    spec.require(listed.study, f"The membership list {list_file}")
+    server = listed.server_card
+    if place.contacts.find(server.fingerprint) is None:
+        require_same(server, fingerprint)
+    place.contacts.add(server)  # first: where the server is refused, its list is, too
+    place.memberships.keep(listed, issued=False)
+    if place.card().fingerprint not in listed.fingerprints:
+        say("Note: you are not in this list. The server will not accept your bundles.")
+    show_result(_fields(listed), _lines(listed), as_json=json_output)
+
+
+@app.command("remove", epilog=REMOVE_EXAMPLE)
+@command
+def remove(
+    name: Annotated[str, typer.Argument(help="Name of the site.")],
+    study: StudyOption,
+    out: ListOption,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """At the mapping server: take a site out of a study. Nothing changes for the others."""
+    spec = StudySpec.load(study)
+    party = Credentials(home, passphrase_file).party()
+    members = _members(party, spec)
+    kept = [card for card in members if card.name != name]
+    if len(kept) == len(members):
+        raise ContactError(
+            f"'{name}' does not take part in this study.", hint="See 'ppcmi join show'."
+        )
+    _issue(party, spec, kept, out, as_json=json_output)
+
+
+@app.command("renew", epilog=RENEW_EXAMPLE)
+@command
+def renew(
+    study: StudyOption,
+    out: ListOption,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """At the mapping server: write the list anew, with later dates and the newest cards."""
+    spec = StudySpec.load(study)
+    party = Credentials(home, passphrase_file).party()
+    if party.home.memberships.newest(spec.fingerprint, party.identity.fingerprint) is None:
+        raise ContactError(
+            "There is no membership list of this study here yet.",
+            hint="Let a site in first ('ppcmi join approve').",
+        )
+    _issue(party, spec, _members(party, spec), out, as_json=json_output)
+
+
+@app.command("show", epilog=SHOW_EXAMPLE)
+@command
+def show(study: StudyOption, home: HomeOption = None, json_output: JsonOption = False) -> None:
+    """Show who takes part in a study."""
+    spec = StudySpec.load(study)
+    listed = Credentials(home, None).home.memberships.newest(spec.fingerprint)
+    if listed is None:
+        raise ContactError(
+            "There is no membership list of this study here yet.",
+            hint="Accept the mapping server's ('ppcmi join accept').",
+        )
+    show_result(_fields(listed), _lines(listed), as_json=json_output)
+
+
+def _members(party: Party, spec: StudySpec) -> list[ContactCard]:
+    """The cards of the newest list, each in the newest form that the contact book has."""
+    listed = party.home.memberships.newest(spec.fingerprint, party.identity.fingerprint)
+    return [_newest(party.home, card) for card in listed.cards] if listed else []
+
+
+def _newest(home: Home, card: ContactCard) -> ContactCard:
+    known = home.contacts.find(card.fingerprint)
+    return card if known is None else known.card
+
+
+def _issue(
+    party: Party, spec: StudySpec, members: list[ContactCard], out: Path, *, as_json: bool
+) -> None:
+    before = party.home.memberships.newest(spec.fingerprint, party.identity.fingerprint)
+    serial = before.serial + 1 if before else 1
+    listed = MembershipList.make(party.identity, spec.fingerprint, members, serial)
+    party.home.memberships.keep(listed, issued=True)
+    listed.save(out)
+    say("Send it to the sites. A site that has joined for the first time compares your "
+        "fingerprint.")  # fmt: skip
+    show_result(_fields(listed) | {"file": str(out)}, _lines(listed), as_json=as_json)
+
+
+def _fields(listed: MembershipList) -> dict[str, Any]:
+    return {
+        "study": listed.study,
+        "serial": listed.serial,
+        "expires": listed.expires,
+        "server": listed.server_card.name,
+        "members": [{"name": c.name, "fingerprint": c.fingerprint} for c in listed.cards],
+    }
+
+
+def _lines(listed: MembershipList) -> list[str]:
+    names = ", ".join(card.name for card in listed.cards) or "nobody yet"
+    return [
+        f"Membership list {listed.serial} of '{listed.server_card.name}', "
+        f"valid to {listed.expires}: {names}",
+        f"The server's fingerprint: {listed.server_card.words}",
+    ]

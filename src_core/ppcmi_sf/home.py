@@ -1,0 +1,144 @@
+"""A party's home folder: its identity, and its registry with contacts and disclosure log.
+
+One folder for each person or role on a computer: by default the user's data folder, as the
+operating system has it; else the one that ``--home`` or ``PPCMI_HOME`` names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import appdirs
+from pydantic import SecretStr
+
+from ppcmi_sf.cards import ContactCard
+from ppcmi_sf.errors import KeyFileError, UntrustedSenderError
+from ppcmi_sf.identity import Identity, read_card
+from ppcmi_sf.registry import ContactBook, Database, DisclosureLog, Memberships, Registry
+
+VARIABLE = "PPCMI_HOME"
+IDENTITY_FILE = "identity.ppcmiid"
+REGISTRY_FILE = "registry.sqlite"
+
+
+def default_home() -> Path:
+    """The folder that ``PPCMI_HOME`` names, else the user's data folder."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else Path(appdirs.user_data_dir("napari-ppcmi", appauthor=False))
+
+
+@dataclass(frozen=True)
+class Home:
+    """Everything that belongs to one party and to no study alone."""
+
+    root: Path
+
+    @property
+    def identity_file(self) -> Path:
+        """The identity, under a passphrase."""
+        return self.root / IDENTITY_FILE
+
+    @cached_property
+    def database(self) -> Database:
+        """The SQLite file."""
+        return Database(self.root / REGISTRY_FILE)
+
+    @property
+    def registry(self) -> Registry:
+        """Which item is which slice; which bundles went and came."""
+        return Registry(self.database)
+
+    @property
+    def contacts(self) -> ContactBook:
+        """Whom this party knows."""
+        return ContactBook(self.database)
+
+    @property
+    def memberships(self) -> Memberships:
+        """Who takes part in which study."""
+        return Memberships(self.database)
+
+    @property
+    def log(self) -> DisclosureLog:
+        """What left, and what came."""
+        return DisclosureLog(self.database)
+
+    def card(self) -> ContactCard:
+        """The party's own card; needs no passphrase.
+
+        Raises
+        ------
+        KeyFileError
+            There is no identity, or it is damaged.
+        """
+        self._require_identity()
+        return read_card(self.identity_file)
+
+    def identity(self, ask: Callable[[str, str], SecretStr]) -> Identity:
+        """Open the identity.
+
+        Parameters
+        ----------
+        ask
+            Finds its passphrase, as :meth:`ppcmi_sf.passphrase.Passphrases.find` does.
+
+        Raises
+        ------
+        KeyFileError
+            There is none, it is damaged, or the passphrase does not open it.
+        """
+        card = self.card()
+        passphrase = ask(f"identity of '{card.name}'", card.fingerprint)
+        return Identity.load(self.identity_file, passphrase)
+
+    def _require_identity(self) -> None:
+        if not os.path.isfile(self.identity_file):  # noqa: PTH113 - Path.is_file may raise
+            raise KeyFileError(
+                f"{self.root}: there is no identity here yet.",
+                hint="Make one with 'ppcmi identity new --name SITE', or name another folder with "
+                "--home.",
+            )
+
+
+@dataclass(frozen=True)
+class Party:
+    """Who acts: an opened identity, and the home that it is of."""
+
+    home: Home
+    identity: Identity
+
+    def sender(self, fingerprint: str) -> ContactCard:
+        """The card of who wrote something; this party itself is trusted, too.
+
+        Raises
+        ------
+        UntrustedSenderError
+            Unknown, revoked or expired.
+        """
+        if fingerprint == self.identity.fingerprint:
+            return self.identity.card
+        return self.home.contacts.sender(fingerprint)
+
+    def require_member(self, study: str, sender: ContactCard, path: Path) -> None:
+        """At a mapping server: refuse a sender that its own membership list does not name.
+
+        Parameters
+        ----------
+        path
+            The sender's file, for the message.
+
+        Raises
+        ------
+        UntrustedSenderError
+            There is a list, and the sender is not in it.
+        """
+        try:
+            self.home.memberships.require_member(
+                study, self.identity.fingerprint, sender.fingerprint, sender.name
+            )
+        except UntrustedSenderError as error:
+            raise error.about(path) from None
