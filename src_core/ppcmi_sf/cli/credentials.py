@@ -17,7 +17,7 @@ from ppcmi_sf.errors import ContactError, KeyFileError
 from ppcmi_sf.home import Home, Party, default_home
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey, read_key_record
-from ppcmi_sf.passphrase import Passphrases
+from ppcmi_sf.passphrase import Passphrases, read_passphrase_file
 from ppcmi_sf.secretfile import check_passphrase
 
 Opened = TypeVar("Opened")
@@ -112,6 +112,18 @@ class Credentials:
             raise KeyFileError("The two passphrases differ.", hint="Give the command again.")
         return passphrase
 
+    def changed_passphrase(self, what: str, file: Path | None) -> SecretStr:
+        """A passphrase in place of another: from a file, else typed twice.
+
+        Raises
+        ------
+        KeyFileError
+            There is none, it is too short, or the two differ.
+        InputFileError
+            The file cannot be read.
+        """
+        return self.ask_for_new(what) if file is None else read_passphrase_file(file)
+
     def recipients(self, names: Sequence[str], study: str) -> list[ContactCard]:
         """The cards of those who are named, else of the study's mapping server.
 
@@ -136,7 +148,7 @@ class Credentials:
                 f"{listed.expires}.",
                 hint="Ask the mapping server for the current list.",
             )
-        return [self.home.contacts.recipient(server.name)]
+        return [self.home.contacts.recipient_of(server.fingerprint, server.name)]
 
     def _open(self, load: Callable[[SecretStr], Opened], what: str, secret_id: str) -> Opened:
         quiet = self._sources.without_asking(secret_id)

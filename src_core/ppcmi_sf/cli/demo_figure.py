@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from ppcmi_sf.bundle import read_bundle
+from ppcmi_sf.bundle import SUFFIX, read_bundle
 from ppcmi_sf.cli.demo_steps import SERVER, DemoSteps
 from ppcmi_sf.data import find_cases
 from ppcmi_sf.figures import overlay, save_rows
@@ -18,7 +18,6 @@ from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.store import load_model
 from ppcmi_sf.passphrase import read_passphrase_file
-from ppcmi_sf.registry import source_stamp
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.folders import SiteFolder
 
@@ -46,8 +45,8 @@ def draw_figure(steps: DemoSteps) -> None:
         truth = read_mask(case.mask, study.class_count)
         decoded = read_mask(out / "masks" / name / f"{case.name}.png", study.class_count)
         key = ClientKey.load(out / "keys" / f"{name}.ppcmikey", passphrase)
-        site, encoders = SiteFolder(out / "sites" / name).load(key, torch.device("cpu"))
-        query = _query_of(Home(steps.home(name)), case.image, key, encoders)
+        site, _ = SiteFolder(out / "sites" / name).load(key, torch.device("cpu"))
+        query = _query_of(Home(steps.home(name)), case.image, out / "outbox" / name)
         # Only the server can open what was written for it.
         bundle = read_bundle(query, study, opener.identity, opener.sender)
         protected = bundle.latents["image"]
@@ -71,11 +70,13 @@ def draw_figure(steps: DemoSteps) -> None:
     save_rows(out / "figure.png", HEADINGS, rows)
 
 
-def _query_of(home: Home, image: Path, key: ClientKey, encoders: str) -> Path:
-    stamp = source_stamp([image]) + ";float16"
-    query = home.registry.find_query(str(image.resolve()), stamp, key.key_id, encoders)
-    assert query is not None
-    return query
+def _query_of(home: Home, image: Path, outbox: Path) -> Path:
+    """The bundle that holds the image: only the site's own registry knows."""
+    source = str(image.resolve())
+    for path in sorted(outbox.glob(f"*{SUFFIX}")):
+        if any(found == source for _, found, _ in home.registry.items_of(path.stem)):
+            return path
+    raise AssertionError(f"no query of {image.name}")
 
 
 def _grey(image: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""``ppcmi identity new``, ``show``, ``fingerprint``, ``export`` and ``renew``."""
+"""``ppcmi identity``: ``new``, ``show``, ``export``, ``renew``, and its passphrase."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ import typer
 from ppcmi_sf.cards import CARD_SUFFIX, ContactCard
 from ppcmi_sf.cli.console import command, say, show_result
 from ppcmi_sf.cli.credentials import Credentials
-from ppcmi_sf.cli.options import HomeOption, JsonOption, PassphraseFileOption, ValidDaysOption
+from ppcmi_sf.cli.options import (
+    HomeOption,
+    JsonOption,
+    NewPassphraseFileOption,
+    PassphraseFileOption,
+    ValidDaysOption,
+)
 from ppcmi_sf.dates import VALID_DAYS, valid_from_today
 from ppcmi_sf.errors import KeyFileError
 from ppcmi_sf.identity import Identity
+from ppcmi_sf.passphrase import forget as forget_passphrase
+from ppcmi_sf.passphrase import remember as remember_passphrase
 
 app = typer.Typer(help="Who you are to your partners.", no_args_is_help=True)
 
@@ -22,6 +30,9 @@ SHOW_EXAMPLE = "Example: ppcmi identity show"
 FINGERPRINT_EXAMPLE = "Example: ppcmi identity fingerprint --words"
 EXPORT_EXAMPLE = f"Example: ppcmi identity export north{CARD_SUFFIX}"
 RENEW_EXAMPLE = "Example: ppcmi identity renew --valid-days 730"
+PASSPHRASE_EXAMPLE = "Example: ppcmi identity passphrase"
+REMEMBER_EXAMPLE = "Example: ppcmi identity remember"
+FORGET_EXAMPLE = "Example: ppcmi identity forget"
 
 
 @app.command("new", epilog=NEW_EXAMPLE)
@@ -106,6 +117,47 @@ def renew(
         _lines(place.identity_file, renewed.card),
         as_json=json_output,
     )
+
+
+@app.command("passphrase", epilog=PASSPHRASE_EXAMPLE)
+@command
+def passphrase(
+    new_passphrase_file: NewPassphraseFileOption = None,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Change the passphrase of your identity. Copies of the old file keep the old one."""
+    credentials = Credentials(home, passphrase_file)
+    party, file = credentials.party(), credentials.home.identity_file
+    party.identity.save(file, credentials.changed_passphrase("identity", new_passphrase_file))
+    lines = [f"{file}: has a new passphrase."]
+    show_result(_fields(file, party.identity.card), lines, as_json=json_output)
+
+
+@app.command("remember", epilog=REMEMBER_EXAMPLE)
+@command
+def remember(
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Store your identity's passphrase in the system's keyring (needs the extra 'keyring')."""
+    credentials = Credentials(home, passphrase_file)
+    card, file = credentials.party().identity.card, credentials.home.identity_file
+    remember_passphrase(card.fingerprint, credentials.last_passphrase)
+    show_result(_fields(file, card), ["The keyring knows it now."], as_json=json_output)
+
+
+@app.command("forget", epilog=FORGET_EXAMPLE)
+@command
+def forget(home: HomeOption = None, json_output: JsonOption = False) -> None:
+    """Remove your identity's passphrase from the system's keyring."""
+    place = Credentials(home, None).home
+    card = place.card()
+    forget_passphrase(card.fingerprint)
+    lines = ["The keyring has forgotten it."]
+    show_result(_fields(place.identity_file, card), lines, as_json=json_output)
 
 
 def _fields(file: Path, card: ContactCard) -> dict[str, Any]:

@@ -136,11 +136,18 @@ def remove(
 def renew(
     study: StudyOption,
     out: ListOption,
+    serial: Annotated[
+        int, typer.Option("--serial", min=1, max=10**9, help="At least this number.")
+    ] = 1,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
-    """At the mapping server: write the list anew, with later dates and the newest cards."""
+    """At the mapping server: write the list anew, with later dates and the newest cards.
+
+    When the server's registry was lost, its numbers start again at 1, and sites refuse them:
+    give --serial with a number above the last one that the sites have ('ppcmi join show').
+    """
     spec = StudySpec.load(study)
     party = Credentials(home, passphrase_file).party()
     if party.home.memberships.newest(spec.fingerprint, party.identity.fingerprint) is None:
@@ -148,7 +155,7 @@ def renew(
             "There is no membership list of this study here yet.",
             hint="Let a site in first ('ppcmi join approve').",
         )
-    _issue(party, spec, _members(party, spec), out, as_json=json_output)
+    _issue(party, spec, _members(party, spec), out, as_json=json_output, at_least=serial)
 
 
 @app.command("show", epilog=SHOW_EXAMPLE)
@@ -177,10 +184,16 @@ def _newest(home: Home, card: ContactCard) -> ContactCard:
 
 
 def _issue(
-    party: Party, spec: StudySpec, members: list[ContactCard], out: Path, *, as_json: bool
+    party: Party,
+    spec: StudySpec,
+    members: list[ContactCard],
+    out: Path,
+    *,
+    as_json: bool,
+    at_least: int = 1,
 ) -> None:
     before = party.home.memberships.newest(spec.fingerprint, party.identity.fingerprint)
-    serial = before.serial + 1 if before else 1
+    serial = max(at_least, before.serial + 1 if before else 1)
     listed = MembershipList.make(party.identity, spec.fingerprint, members, serial)
     party.home.memberships.keep(listed, issued=True)
     listed.save(out)

@@ -7,12 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.cli.console import command, say, show_result
 from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import (
     HomeOption,
     JsonOption,
     KeyOption,
+    NewPassphraseFileOption,
     PassphraseFileOption,
     StudyOption,
     ToOption,
@@ -20,9 +22,9 @@ from ppcmi_sf.cli.options import (
 )
 from ppcmi_sf.dates import VALID_DAYS, valid_from_today
 from ppcmi_sf.errors import ContactError, KeyFileError, PPCMIError, StudyError
-from ppcmi_sf.keys import SUFFIX, ClientKey, KeyRecord, read_key_record
+from ppcmi_sf.home import Party
+from ppcmi_sf.keys import SUFFIX, ClientKey, KeyRecord, TransformShare, read_key_record
 from ppcmi_sf.passphrase import forget as forget_passphrase
-from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.passphrase import remember as remember_passphrase
 from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
 from ppcmi_sf.share import read_sealed, write_share
@@ -132,21 +134,14 @@ def rotate(
 @command
 def passphrase(
     file: FileArgument,
-    new_passphrase_file: Annotated[
-        Path | None, typer.Option("--new-passphrase-file", help="Holds the new passphrase.")
-    ] = None,
+    new_passphrase_file: NewPassphraseFileOption = None,
     passphrase_file: PassphraseFileOption = None,
     json_output: JsonOption = False,
 ) -> None:
     """Change the passphrase of a key file. Copies of the old file keep the old one."""
     credentials = Credentials(None, passphrase_file)
     key = credentials.key(file)
-    changed = (
-        read_passphrase_file(new_passphrase_file)
-        if new_passphrase_file is not None
-        else credentials.ask_for_new("client key")
-    )
-    key.save(file, changed)
+    key.save(file, credentials.changed_passphrase("client key", new_passphrase_file))
     record = read_key_record(file)
     show_result(_fields(file, record), [f"{file}: has a new passphrase."], as_json=json_output)
 
@@ -209,14 +204,7 @@ def share_transform(
     client_key.require_current()
     party.home.registry.require_newest(client_key)
     share = client_key.transform_share()
-    party.home.log.append(
-        "share sent",
-        study=share.study,
-        key_id=share.key_id,
-        epoch=share.epoch,
-        peers=(servers[0].fingerprint,),
-    )
-    write_share(out, share, party.identity, servers[0])
+    _send_share(out, share, party, servers[0])
     say(f"With this file, '{servers[0].name}' can read this site's latents, and nobody else.")
     show_result(
         {
@@ -234,6 +222,17 @@ def share_transform(
         ],
         as_json=json_output,
     )
+
+
+def _send_share(out: Path, share: TransformShare, party: Party, server: ContactCard) -> None:
+    """Enter it in the log first: rather an entry too many than a share that nobody noted."""
+    noted = {"study": share.study, "key_id": share.key_id, "epoch": share.epoch}
+    party.home.log.append("share sent", peers=(server.fingerprint,), **noted)
+    try:
+        write_share(out, share, party.identity, server)
+    except BaseException:
+        party.home.log.append("withdrawn", peers=(server.fingerprint,), **noted)
+        raise
 
 
 def _save_new(file: Path, key: ClientKey, credentials: Credentials, *, as_json: bool) -> None:

@@ -61,6 +61,9 @@ PassphraseFileOption = Annotated[
     Path | None,
     typer.Option("--passphrase-file", help="A file whose first line is the passphrase."),
 ]
+NewPassphraseFileOption = Annotated[
+    Path | None, typer.Option("--new-passphrase-file", help="Holds the new passphrase.")
+]
 FingerprintOption = Annotated[
     str | None,
     typer.Option("--fingerprint", help="As the owner told it, in words or hex, for scripts."),

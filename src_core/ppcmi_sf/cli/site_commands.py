@@ -336,7 +336,7 @@ def show_masks(out: Path, report: BatchReport, *, as_json: bool) -> None:
         },
         [
             f"Wrote {count(len(report.written), 'mask')} to {out}"
-            + already(report.skipped, "--overwrite replaces them"),
+            + already(report.skipped, "--overwrite --again replaces them"),
         ],
         as_json=as_json,
     )

@@ -103,8 +103,10 @@ class Registry:
                     "INSERT INTO keys VALUES (?, ?, ?, ?)",
                     (key.key_id, key.study, key.site, key.epoch),
                 )
+                # As in bundles and shares: the id of what is derived from it.
+                share_id = key.transform_share().key_id
                 log.append(
-                    connection, "key made", study=key.study, key_id=key.key_id, epoch=key.epoch
+                    connection, "key made", study=key.study, key_id=share_id, epoch=key.epoch
                 )
 
     def newest_epoch(self, study: str, site: str) -> int:

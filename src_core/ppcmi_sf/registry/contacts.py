@@ -132,10 +132,29 @@ class ContactBook:
         ContactError
             There is none, or it is revoked or expired.
         """
-        contact = self.get(name)
+        return self._current(self.get(name))
+
+    def recipient_of(self, fingerprint: str, name: str) -> ContactCard:
+        """As :meth:`recipient`, by fingerprint; ``name`` is for the message.
+
+        Raises
+        ------
+        ContactError
+            There is none, or it is revoked or expired.
+        """
+        contact = self.find(fingerprint)
+        if contact is None:
+            raise ContactError(
+                f"'{name}' is no contact any more.",
+                hint="Add its card with 'ppcmi contact add', or name somebody with --to.",
+            )
+        return self._current(contact)
+
+    @staticmethod
+    def _current(contact: Contact) -> ContactCard:
         if contact.state != "valid":
             raise ContactError(
-                f"The contact '{name}' is {contact.state}.",
+                f"The contact '{contact.name}' is {contact.state}.",
                 hint="Ask for a new card and add it with 'ppcmi contact add'.",
             )
         return contact.card

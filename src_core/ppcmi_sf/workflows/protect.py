@@ -77,14 +77,15 @@ def protect_queries(
     _require_usable(key, addressed)
     if slice_axis is None:
         slice_axis = site_folder.record().slice_axis
-    wanted = addressed.fingerprints
+    # A query that an earlier identity signed would be refused.
+    wanted, by = addressed.fingerprints, addressed.party.identity.fingerprint[:16]
     with work_lock(site_folder.root):
         sweep_leftovers(Path(out))
         for index, case in enumerate(cases):
             step = Progress(index, len(cases), f"Protecting {case.name}")
             yield step
             try:
-                how = {"axis": slice_axis, "frame": frame, "series": series_uid}
+                how = {"axis": slice_axis, "frame": frame, "series": series_uid, "by": by}
                 source, stamp = str(case.image.resolve()), _stamp(case.image, precision, how)
                 known = registry.find_query(
                     source, stamp, key.key_id, encoders, Path(out).resolve(), wanted
@@ -149,7 +150,8 @@ def protect_training_pairs(
     if copies is None:
         copies = 1 if site.study.mapping == "paper" else COPIES
     record, ledger = site_folder.record(), site_folder.pairs
-    settings = (key.key_id, encoders, copies, precision, record, addressed.fingerprints)
+    parties = (addressed.party.identity.fingerprint, addressed.fingerprints)
+    settings = (key.key_id, encoders, copies, precision, record, parties)
     asked = pairs_asked(cases, *settings)
     with work_lock(site_folder.root):
         sweep_leftovers(Path(out))

@@ -75,15 +75,12 @@ def train_server(
         A bundle or share is bad, missing, not trusted, or of another study, epoch or site.
     """
     server_folder = ServerFolder(Path(folder))
-    if server_folder.model_file.is_file() and not retrain:
-        raise ModelFileError(
-            f"{server_folder.root}: this server is trained already.",
-            hint="With --retrain its mapping network is replaced.",
-        )
+    _require_untrained(server_folder, retrain)
     given = yield from collect(study, bundles, shares, party, again=again or retrain)
     server = MappingServer(study, {site: held.share for site, held in given.shares.items()})
     _require_memory(study, given)
     with work_lock(server_folder.root):
+        _require_untrained(server_folder, retrain)  # another command may have been quicker
         pairs: dict[str, SitePairs] = {}
         for site, checked in given.bundles.items():
             parts = []
@@ -106,6 +103,14 @@ def train_server(
         sum(value.numel() for value in network.parameters()),
         report,
     )
+
+
+def _require_untrained(folder: ServerFolder, retrain: bool) -> None:
+    if folder.model_file.is_file() and not retrain:
+        raise ModelFileError(
+            f"{folder.root}: this server is trained already.",
+            hint="With --retrain its mapping network is replaced.",
+        )
 
 
 def _save(

@@ -171,6 +171,28 @@ def test_an_older_list_is_refused_for_ever(escrow_chain, ppcmi, tmp_path, member
     assert [entry["event"] for entry in log].count("membership accepted") == 3
 
 
+def test_a_server_that_lost_its_registry_goes_on_with_a_higher_number(
+    escrow_chain, ppcmi, tmp_path, members
+):
+    chain = escrow_chain.copy(tmp_path / "copy")
+    shown = ("join", "show", "--study", chain.study, "--json")
+    known = ppcmi(*shown, *chain.at_home("north")).json["serial"]
+    for path in chain.home("server").glob("registry.sqlite*"):
+        path.unlink()
+    for site in ("north", "south", "west"):
+        request = chain.root / "joining" / f"{site}.ppcmijoin"
+        words = ("--fingerprint", chain.fingerprint(site))
+        serve(chain, "approve", request, *words, out=members)
+        if site == "north":
+            refused = chain.accept("north", members, code=4)
+            assert f"number {known} was seen before" in refused.err
+    serve(chain, "renew", "--serial", known + 7, out=members)
+    chain.accept("north", members)
+    assert ppcmi(*shown, *chain.at_home("north")).json["serial"] == known + 7
+    serve(chain, "renew", "--serial", 2, out=members)  # it never falls
+    assert ppcmi(*shown, *chain.at_home("server")).json["serial"] == known + 8
+
+
 def test_lists_of_others_are_refused(escrow_chain, blind_chain, ppcmi, tmp_path, members):
     chain = escrow_chain
     words = ("join", "accept", blind_chain.members, "--study", chain.study)

@@ -134,6 +134,11 @@ def succeeding(chain, tmp):
     yield ("identity", "fingerprint", *north[:2])
     yield ("identity", "export", card, "--home", tmp / "east")
     yield ("identity", "renew", *north)
+    east = ("--home", tmp / "east", "--passphrase-file", new)
+    yield ("identity", "passphrase", *east, "--new-passphrase-file", chain.passphrase_file)
+    yield ("identity", "remember", *east[:2], *chain.known)
+    yield ("identity", "passphrase", *east[:2], "--new-passphrase-file", new)
+    yield ("identity", "forget", *east[:2])
     request = tmp / "east.ppcmijoin"
     yield ("join", "request", *study, "--out", request, "--home", tmp / "east",
            "--passphrase-file", new)  # fmt: skip
@@ -246,6 +251,8 @@ def failing(chain, tmp_path):
         yield ("log", "export", file / "x", *north[:2])
     for given in ((), ("--passphrase-file", key), ("--passphrase-file", tmp_path / "wrong.txt")):
         yield ("identity", "renew", *north[:2], *given)
+        yield ("identity", "remember", *north[:2], *given)
+        yield ("identity", "passphrase", *north[:2], *given, "--new-passphrase-file", key)
         yield ("join", "request", *study, "--out", out, *north[:2], *given)
         yield (
             "server",
@@ -262,7 +269,7 @@ def failing(chain, tmp_path):
     yield ("log", "--home", key)
     yield ("log", "verify", "--head", key, *north[:2])
     yield ("log", "items", chain.passphrase_file, *north[:2])
-    for verb in ("show", "fingerprint", "export"):
+    for verb in ("show", "fingerprint", "export", "forget"):
         yield (
             "identity",
             verb,

@@ -20,6 +20,7 @@ from ppcmi_sf.errors import (
     StudyError,
     TrainingError,
 )
+from ppcmi_sf.home import Party
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.autoencoder import Autoencoder
@@ -65,6 +66,19 @@ def test_a_query_for_another_recipient_is_another_query(north, tmp_path):
         north.queries(tmp_path / "q", north.testing[:1], to=Addressed(north.party, [other]))
     )
     assert (len(again.written), again.skipped) == (1, [])
+
+
+def test_what_an_earlier_identity_signed_is_made_again(north, tmp_path):
+    """The server would refuse it as an unknown sender's."""
+    cases, out = north.testing[:1], tmp_path / "q"
+    run(north.queries(out, cases))
+    run(north.pairs(tmp_path / "p", north.training[:4], copies=1))
+    again = Party(north.party.home, Identity.generate("north"))
+    to = Addressed(again, north.to_server.recipients)
+    queries = run(north.queries(out, cases, to=to))
+    assert (len(queries.written), queries.skipped) == (1, [])
+    pairs = run(north.pairs(tmp_path / "p", north.training[:4], copies=1, to=to))
+    assert (pairs.items, pairs.skipped) == (4, [])
 
 
 def test_pairs_that_were_made_before_are_not_made_again(north, tmp_path):
