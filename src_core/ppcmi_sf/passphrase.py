@@ -58,7 +58,8 @@ class Passphrases:
         what
             The file in words, for the prompt: ``client key north.ppcmikey``.
         secret_id
-            Key id or fingerprint, under which the keyring may know it.
+            Key id or fingerprint, under which the keyring may know it. Empty for something
+            new, which no keyring knows.
 
         Raises
         ------
@@ -84,7 +85,7 @@ class Passphrases:
             return read_passphrase_file(self._file)
         if self._environ.get(VARIABLE):
             return read_passphrase_file(Path(self._environ[VARIABLE]))
-        return from_keyring(secret_id)
+        return from_keyring(secret_id) if secret_id else None
 
 
 def read_passphrase_file(path: Path) -> SecretStr:

@@ -11,14 +11,16 @@ import shutil
 import subprocess
 import sys
 import termios
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from pydantic import SecretStr
-from typer.testing import CliRunner
+from typer.main import get_command
 
 from ppcmi_sf.bundle import peek
 from ppcmi_sf.cli.app import app
@@ -26,6 +28,7 @@ from ppcmi_sf.home import Home, Party
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey
 
+COMMAND = get_command(app)  # once: typer takes longer for it than most verbs for their work
 SITES = ("north", "south", "west")
 SERVER = "server"
 PASSPHRASE = "Leuchtturm über dem Hafen, 7 Mal"
@@ -73,7 +76,7 @@ class Shell:
 
     def __call__(self, *args, code: int | None = 0) -> Ran:
         words = tuple(str(word) for word in args)
-        result = CliRunner().invoke(app, list(words), prog_name="ppcmi")
+        result = CliRunner().invoke(COMMAND, list(words), prog_name="ppcmi")
         done = Ran(words, result.exit_code, result.stdout, result.stderr)
         self.ran.append(done)
         assert code is None or done.code == code, f"{words}\n{done.said}\n{result.exception!r}"
@@ -139,8 +142,9 @@ class Terminal:
         shown, at, waiting = b"", 0, list(answers)
         while True:
             ready, _, _ = select.select([main], [], [], 60)
+            assert ready, shown
             try:
-                part = os.read(main, 65536) if ready else b""
+                part = os.read(main, 65536)
             except OSError:  # Linux ends a terminal this way
                 part = b""
             if not part:
@@ -148,6 +152,7 @@ class Terminal:
             shown += part
             if waiting and waiting[0][0].encode() in shown[at:]:
                 at = len(shown)
+                time.sleep(0.3)  # the question is there before the terminal is ready for keys
                 os.write(main, waiting.pop(0)[1].encode())
         os.close(main)
         assert not waiting, (waiting[0][0], shown)

@@ -13,6 +13,7 @@ file failed would be of no use. They are in the site's own registry and ``pairs.
 
 from __future__ import annotations
 
+import gzip
 import shutil
 import struct
 import traceback
@@ -243,6 +244,27 @@ def test_nothing_of_a_patient_leaves(marked):
     wanted = set(everything(chain))
     found = [(path, form) for path, held in leaving.items() for form in wanted if form in held]
     assert found == []
+
+
+def test_the_odd_spacing_is_in_no_bundle_as_a_short_number(marked):
+    """Four bytes may turn up among random ones, so more than one find counts; a leak is in all."""
+    chain, _ = marked
+    contents = [opened(path, chain, ("server", "north", "south"))
+                for path in sorted(chain.root.rglob("*.ppcmi"))]  # fmt: skip
+    for number in (SPACING, ORIGIN):
+        for order in "<>":
+            form = struct.pack(f"{order}f", number)
+            assert sum(form in content for content in contents) <= 1
+    volume = chain.at("data", "north") / "images" / f"{NAMES[1]}-0.nii.gz"
+    assert struct.pack("<f", SPACING) in gzip.decompress(volume.read_bytes())  # it can be found
+
+
+def test_the_server_is_told_no_name_of_a_file(marked):
+    chain, ran = marked
+    at_server = [one for one in ran if one.args[0] == "server"]
+    assert len(at_server) == 1 + 2 + 2
+    said = "\n".join(one.said for one in at_server).replace(str(chain.root), "").encode()
+    assert [form for form in everything(chain) if form in said] == []
 
 
 def test_the_disclosure_log_names_no_patient_and_no_file(marked):
