@@ -8,6 +8,8 @@ PYTHON ?= python3
 TORCH_VERSION ?= 2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 PYTEST_ARGS ?=
+# Test files that run at the same time; 0 for one after the other in one process.
+WORKERS ?= 2
 DEMO_ARGS ?=
 
 VENV := .venv
@@ -34,7 +36,7 @@ help: ## List what make can do
 	@echo
 	@echo "Variables: PYTHON=$(PYTHON) TORCH_VERSION=$(TORCH_VERSION)"
 	@echo "           TORCH_INDEX=$(TORCH_INDEX) (TORCH_INDEX= for the CUDA build)"
-	@echo "           PYTEST_ARGS=... DEMO_ARGS=..."
+	@echo "           PYTEST_ARGS=... DEMO_ARGS=... WORKERS=$(WORKERS)"
 
 install: $(STAMPS)/install ## Set up .venv with torch, the project and its tools
 
@@ -42,7 +44,7 @@ demo: $(STAMPS)/install ## The whole method on synthetic images of three sites -
 	$(BIN)/ppcmi demo --out demo-output $(DEMO_ARGS)
 
 test: $(STAMPS)/install $(STAMPS)/display ## Every test, with a real napari under a virtual display
-	$(TEST_ENV) $(XVFB) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(TEST_ENV) $(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMPS)/install ## Style, types, direction of imports, the plugin's manifest
 	$(BIN)/ruff check .

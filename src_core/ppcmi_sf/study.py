@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from ppcmi_sf.errors import InputFileError, StudyError
 from ppcmi_sf.files import write_text
+from ppcmi_sf.received import read_received
 
 FORMAT_VERSION: Literal[1] = 1
 MAX_STUDY_BYTES = 64 * 1024
@@ -187,16 +189,10 @@ class StudySpec(_Strict):
             The file is missing, too large, not YAML, or not a valid study.
         """
         path = Path(path)
+        # Study files come from others, by whatever way: a pipe must not hold a command for ever.
+        data = read_received(Path(os.path.realpath(path)), MAX_STUDY_BYTES, "study file")
         try:
-            if path.stat().st_size > MAX_STUDY_BYTES:
-                raise InputFileError(
-                    path, "too large for a study file.", hint="Is it the right one?"
-                )
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputFileError(
-                path, "the study file cannot be read.", hint="Make one with 'ppcmi study new'."
-            ) from error
+            text = data.decode("utf-8")
         except UnicodeDecodeError:
             raise _not_yaml(path) from None
         return cls._parse(path, text)

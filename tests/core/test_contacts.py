@@ -160,6 +160,21 @@ def test_a_card_counts_between_its_days_alone(first, last, state, book):
     assert str(last if last < TODAY else first) in caught.value.message
 
 
+def test_an_older_card_that_comes_along_changes_nothing(book):
+    old, new = NORTH.renew(Validity(TODAY - timedelta(9), TODAY + timedelta(90))).card, NORTH.card
+    book.meet(old)
+    book.meet(new)
+    assert book.get("north").card == new
+    book.meet(old)
+    assert book.get("north").card == new
+    with pytest.raises(ContactError, match="A newer card of 'north' is there"):
+        book.add(old)
+    book.revoke("north")
+    for card in (old, new):
+        with pytest.raises(ContactError, match="'north' was revoked"):
+            book.meet(card)
+
+
 @pytest.mark.parametrize(
     ("days", "note"),
     [

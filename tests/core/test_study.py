@@ -1,5 +1,6 @@
 """StudySpec: what sites agree on, its file and its fingerprint."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -192,7 +193,7 @@ def test_a_huge_file_is_refused_unread(tmp_path):
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(InputFileError, match="cannot be read"):
+        with pytest.raises(InputFileError, match="cannot be read|not a file but a folder"):
             StudySpec.load(path)
 
 
@@ -220,3 +221,17 @@ def test_make_classes_gives_valid_colours_of_their_own():
     classes = make_classes([f"c{n}" for n in range(7)])
     assert classes[0].name == "background"
     assert len({item.color for item in classes}) == 8
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_holds_nothing_up(tmp_path):
+    os.mkfifo(tmp_path / "study.yaml")
+    with pytest.raises(InputFileError, match="not a file but a pipe"):
+        StudySpec.load(tmp_path / "study.yaml")
+
+
+def test_a_link_to_a_study_is_followed(tmp_path):
+    study = StudySpec(name="a", modality="MR", classes=make_classes(["b"]))
+    study.save(tmp_path / "real.yaml")
+    (tmp_path / "link.yaml").symlink_to("real.yaml")
+    assert StudySpec.load(tmp_path / "link.yaml") == study

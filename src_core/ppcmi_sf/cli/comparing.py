@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from ppcmi_sf.cards import ContactCard, same_fingerprint
 from ppcmi_sf.cli.console import say
 from ppcmi_sf.errors import ContactError
@@ -35,5 +33,7 @@ def require_same(card: ContactCard, fingerprint: str | None) -> None:
             "Nobody has compared the fingerprint.",
             hint="In a script, give it with --fingerprint.",
         )
-    if not typer.confirm("Are they the same?", default=False, err=True):
+    say("Are they the same? [y/N]")
+    # Not typer's own question: Ctrl-C has to leave as Ctrl-C.
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise ContactError("Nothing was added.", hint="Ask the owner for the card again.")

@@ -80,7 +80,8 @@ def approve(
     card, contacts = asked.site, party.home.contacts
     if contacts.find(card.fingerprint) is None:
         require_same(card, fingerprint)
-    contacts.add(card)
+    contacts.meet(card)
+    card = _newest(party.home, card)
     others = [c for c in _members(party, spec) if c.fingerprint != card.fingerprint]
     _issue(party, spec, [*others, card], out, as_json=json_output)
 
@@ -102,7 +103,7 @@ def accept(
     server = listed.server_card
     if place.contacts.find(server.fingerprint) is None:
         require_same(server, fingerprint)
-    place.contacts.add(server)  # first: where the server is refused, its list is, too
+    place.contacts.meet(server)  # first: where the server is refused, its list is, too
     place.memberships.keep(listed, issued=False)
     if place.card().fingerprint not in listed.fingerprints:
         say("Note: you are not in this list. The server will not accept your bundles.")

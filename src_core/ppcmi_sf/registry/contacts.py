@@ -74,6 +74,19 @@ class ContactBook:
             )
             log.append(connection, "contact added", peers=(card.fingerprint,))
 
+    def meet(self, card: ContactCard) -> None:
+        """Add a card that came with something else; a newer one that is there stays.
+
+        Raises
+        ------
+        ContactError
+            Another contact has that name, or it was revoked.
+        """
+        known = self.find(card.fingerprint)
+        older = known is not None and card.validity.created < known.card.validity.created
+        if known is None or known.revoked is not None or not older:
+            self.add(card)
+
     @staticmethod
     def _require_renewable(known: Contact, card: ContactCard) -> None:
         if known.revoked is not None:
