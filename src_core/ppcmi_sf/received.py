@@ -76,4 +76,5 @@ def read_received(path: Path, limit: int, noun: str) -> bytes:
 
 
 def _not_plain(path: Path, noun: str, kind: str) -> InputFileError:
-    return InputFileError(path, f"not a file but {kind}.", hint=f"Give the {noun.removesuffix(' file')} file itself.")
+    what = noun.removesuffix(" file")
+    return InputFileError(path, f"not a file but {kind}.", hint=f"Give the {what} file itself.")

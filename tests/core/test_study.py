@@ -193,7 +193,7 @@ def test_a_huge_file_is_refused_unread(tmp_path):
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     for path in (tmp_path / "none.yaml", tmp_path):
-        with pytest.raises(InputFileError, match="cannot be read|not a file but a folder"):
+        with pytest.raises(InputFileError, match=r"cannot be read|not a file but a folder"):
             StudySpec.load(path)
 
 
