@@ -18,7 +18,14 @@ from pydantic import SecretStr
 from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.errors import KeyFileError, UntrustedSenderError
 from ppcmi_sf.identity import Identity, read_card
-from ppcmi_sf.registry import ContactBook, Database, DisclosureLog, Memberships, Registry
+from ppcmi_sf.registry import (
+    ContactBook,
+    Database,
+    DisclosureLog,
+    KeyEpochs,
+    Memberships,
+    Registry,
+)
 
 VARIABLE = "PPCMI_HOME"
 IDENTITY_FILE = "identity.ppcmiid"
@@ -51,6 +58,11 @@ class Home:
     def registry(self) -> Registry:
         """Which item is which slice; which bundles went and came."""
         return Registry(self.database)
+
+    @property
+    def key_epochs(self) -> KeyEpochs:
+        """Which epochs of client keys there are."""
+        return KeyEpochs(self.database)
 
     @property
     def contacts(self) -> ContactBook:

@@ -7,9 +7,8 @@ import pytest
 
 from ppcmi_sf.bundle.header import BundleHeader, TensorLayout, new_bundle_id
 from ppcmi_sf.bundle.latents import new_item_id
-from ppcmi_sf.errors import BundleError, KeyFileError, ReplayError, ResourceError
+from ppcmi_sf.errors import BundleError, ReplayError, ResourceError
 from ppcmi_sf.imaging import fit_to_grid, read_image
-from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.registry import (
     Database,
     DisclosureLog,
@@ -259,43 +258,6 @@ def test_the_log_tells_whom_and_how_much(registry, case, tmp_path):
     text = str([entry.model_dump() for entry in log_of(registry)])
     assert case.name not in text
     assert str(tmp_path) not in text
-
-
-# -- keys -------------------------------------------------------------------------------
-
-
-def test_an_older_key_than_the_newest_is_refused(registry):
-    first = ClientKey.generate("north", STUDY)
-    registry.require_newest(first)  # nothing is known yet
-    registry.note_key(first)
-    registry.require_newest(first)
-    second = first.rotate()
-    registry.require_newest(second)
-    registry.note_key(second)
-    registry.require_newest(second)
-    with pytest.raises(KeyFileError, match="of epoch 1, and was rotated: epoch 2 is in use"):
-        registry.require_newest(first)
-    registry.note_key(first)  # what is known stays known
-    with pytest.raises(KeyFileError):
-        registry.require_newest(first)
-
-
-def test_keys_of_other_sites_and_studies_do_not_matter(registry):
-    key = ClientKey.generate("north", STUDY)
-    registry.note_key(ClientKey.generate("south", STUDY, 5))
-    registry.note_key(ClientKey.generate("north", "00" * 32, 5))
-    registry.require_newest(key)
-
-
-def test_a_key_is_noted_once_and_never_its_secret(registry):
-    key = ClientKey.generate("north", STUDY, 3)
-    for _ in range(3):
-        registry.note_key(key)
-    (entry,) = log_of(registry)
-    assert (entry.event, entry.key_id, entry.epoch) == ("key made", key.transform_share().key_id, 3)
-    data = registry.path.read_bytes()
-    assert key.secret not in data
-    assert key.secret.hex().encode() not in data
 
 
 # -- damage -----------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def new(
     _require_free(file)
     credentials = Credentials(home, passphrase_file)
     fingerprint = StudySpec.load(study).fingerprint
-    epoch = credentials.home.registry.newest_epoch(fingerprint, site) + 1
+    epoch = credentials.home.key_epochs.newest(fingerprint, site) + 1
     if epoch > 1:
         say(
             f"Note: there was a key of epoch {epoch - 1} already; it makes no new bundles from now "
@@ -117,12 +117,12 @@ def rotate(
     _require_free(out)
     credentials = Credentials(home, passphrase_file)
     key = credentials.key(file)
-    registry = credentials.home.registry
-    registry.note_key(key)
-    registry.require_newest(key)
+    epochs = credentials.home.key_epochs
+    epochs.note(key)
+    epochs.require_newest(key)
     rotated = key.rotate()
     rotated.save(out, credentials.last_passphrase)
-    registry.note_key(rotated)
+    epochs.note(rotated)
     say(f"{file} is of the old epoch now: it opens old replies and makes no new bundles. Make new "
         "training bundles and a new transform share with the new key.")  # fmt: skip
     say(BACKUP)
@@ -202,7 +202,7 @@ def share_transform(
             "A transform share is for one server.", hint="Give --to once, for each a file."
         )
     client_key.require_current()
-    party.home.registry.require_newest(client_key)
+    party.home.key_epochs.require_newest(client_key)
     share = client_key.transform_share()
     _send_share(out, share, party, servers[0])
     say(f"With this file, '{servers[0].name}' can read this site's latents, and nobody else.")
@@ -237,7 +237,7 @@ def _send_share(out: Path, share: TransformShare, party: Party, server: ContactC
 
 def _save_new(file: Path, key: ClientKey, credentials: Credentials, *, as_json: bool) -> None:
     key.save(file, credentials.new_passphrase("client key"))
-    credentials.home.registry.note_key(key)
+    credentials.home.key_epochs.note(key)
     say(BACKUP)
     record = read_key_record(file)
     show_result(_fields(file, record), _lines(file, record), as_json=as_json)

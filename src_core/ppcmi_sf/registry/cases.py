@@ -15,9 +15,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ppcmi_sf.bundle.header import BundleHeader
-from ppcmi_sf.errors import BundleError, KeyFileError, ReplayError
+from ppcmi_sf.errors import BundleError, ReplayError
 from ppcmi_sf.imaging import Geometry, GridFit
-from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.registry import log
 from ppcmi_sf.registry.database import Database, utc_now
 
@@ -91,49 +90,6 @@ class Registry:
     def path(self) -> Path:
         """The SQLite file."""
         return self._database.path
-
-    # -- keys ----------------------------------------------------------------
-
-    def note_key(self, key: ClientKey) -> None:
-        """Remember that there is a key of this epoch."""
-        with self._database.transaction() as connection:
-            known = connection.execute("SELECT 1 FROM keys WHERE key_id = ?", (key.key_id,))
-            if known.fetchone() is None:
-                connection.execute(
-                    "INSERT INTO keys VALUES (?, ?, ?, ?)",
-                    (key.key_id, key.study, key.site, key.epoch),
-                )
-                # As in bundles and shares: the id of what is derived from it.
-                share_id = key.transform_share().key_id
-                log.append(
-                    connection, "key made", study=key.study, key_id=share_id, epoch=key.epoch
-                )
-
-    def newest_epoch(self, study: str, site: str) -> int:
-        """Epoch of the newest key of a site in a study that is known here, 0 if there is none."""
-        with self._database.reading() as connection:
-            (newest,) = connection.execute(
-                "SELECT MAX(epoch) FROM keys WHERE study = ? AND site = ?", (study, site)
-            ).fetchone()
-        return int(newest or 0)
-
-    def require_newest(self, key: ClientKey) -> None:
-        """Refuse to make new bundles with a key that was rotated.
-
-        Raises
-        ------
-        KeyFileError
-            A key of a later epoch is known.
-        """
-        newest = self.newest_epoch(key.study, key.site)
-        if newest > key.epoch:
-            raise KeyFileError(
-                f"The client key of site '{key.site}' is of epoch {key.epoch}, and was rotated: "
-                f"epoch {newest} is in use.",
-                hint="Give the key of the new epoch. The old one still opens old replies.",
-            )
-
-    # -- bundles that go out --------------------------------------------------
 
     def record_sent(
         self,
@@ -244,8 +200,6 @@ class Registry:
             ).fetchall()
         files = (Path(row[0]) for row in rows)
         return next((f for f in files if f.is_file() and f.parent == folder), None)
-
-    # -- bundles that come in -------------------------------------------------
 
     def require_new(self, header: BundleHeader, path: Path, *, again: bool = False) -> None:
         """Refuse a bundle that was accepted before.

@@ -251,8 +251,8 @@ def _slice_number(part: GridSlices, index: int) -> int:
 
 def _require_usable(key: ClientKey, addressed: Addressed) -> None:
     key.require_current()
-    addressed.party.home.registry.require_newest(key)
-    addressed.party.home.registry.note_key(key)
+    addressed.party.home.key_epochs.require_newest(key)
+    addressed.party.home.key_epochs.note(key)
 
 
 def _done_before(entry: PairsEntry, cases: Sequence[Case]) -> ProtectReport:

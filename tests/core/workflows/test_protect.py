@@ -130,7 +130,7 @@ def test_keys_of_another_site_or_study_are_refused(north, south, blind, tmp_path
 def test_a_rotated_key_makes_no_new_bundles_but_opens_old_replies(north, tmp_path):
     """From the moment on that the registry knows of the new one ('ppcmi key rotate' tells it)."""
     new = north.key.rotate()
-    north.registry.note_key(new)
+    north.party.home.key_epochs.note(new)
     for job in (north.queries(tmp_path / "o"), north.pairs(tmp_path / "o")):
         with pytest.raises(KeyFileError, match="was rotated: epoch 2 is in use") as caught:
             run(job)

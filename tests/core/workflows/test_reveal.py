@@ -100,7 +100,7 @@ def test_after_a_rotation_old_replies_open_with_the_old_key(both, open_site, ope
     """Also those that come only now: the server has not learned the new epoch yet."""
     north, server = open_site(both), open_server(both)
     queries = run(north.queries(tmp_path / "q")).written
-    north.registry.note_key(north.key.rotate())
+    north.party.home.key_epochs.note(north.key.rotate())
     replies = run(server.map(queries, tmp_path / "r")).written
     report = run(north.reveal(replies, tmp_path / "m"))
     assert (len(report.written), report.failures) == (4, [])
