@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from mnemonic import Mnemonic
@@ -25,6 +26,7 @@ from ppcmi_sf.files import write_bytes
 from ppcmi_sf.keys import SITE_NAME_PATTERN
 from ppcmi_sf.received import read_received
 
+HPKE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 CARD_SUFFIX = ".ppcmicard"
 MAX_CARD_BYTES = 4096
 
@@ -104,6 +106,24 @@ class ContactCard(BaseModel):
         """The key to encrypt to."""
         return X25519PublicKey.from_public_bytes(bytes.fromhex(self.encrypt_key))
 
+    def seal(self, data: bytes, info: bytes) -> bytes:
+        """Encrypt to this party alone, with HPKE; ``info`` says what for and is bound to it."""
+        return HPKE.encrypt(data, self.encryption_key(), info)
+
+    def require_current(self) -> None:
+        """Refuse to encrypt something new to a card that has expired.
+
+        Raises
+        ------
+        ContactError
+            It expired, or is not valid yet.
+        """
+        if not self.validity.covers():
+            raise ContactError(
+                f"The card of '{self.name}' is valid from {self.created} to {self.expires}.",
+                hint="Ask for a new card and add it with 'ppcmi contact add'.",
+            )
+
     def to_bytes(self) -> bytes:
         """The card as it is written to a file."""
         return strictjson.dumps(self.model_dump()) + b"\n"
@@ -141,8 +161,7 @@ class ContactCard(BaseModel):
         ValueError
             Something is wrong with it.
         """
-        card = cls.model_validate(fields)
-        strictjson.require_same(card.model_dump(mode="json"), fields)
+        card = strictjson.read_as(cls, fields)
         card.validity  # noqa: B018 - parsing is the check
         sign_key, encrypt_key = bytes.fromhex(card.sign_key), bytes.fromhex(card.encrypt_key)
         if fingerprint_of(sign_key, encrypt_key) != card.fingerprint:

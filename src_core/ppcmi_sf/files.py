@@ -11,7 +11,9 @@ import errno
 import os
 import re
 import secrets
+import stat
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -73,6 +75,16 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def warn_if_shared(path: Path, mode: int, noun: str) -> None:
+    """Warn of a secret that other users of the computer can read."""
+    # Windows has no such modes: it reports 0666 for every file.
+    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
+        warnings.warn(
+            f"{path}: other users of this computer can read this {noun}; run 'chmod 600' on it.",
+            stacklevel=2,
+        )
 
 
 def sweep_leftovers(folder: Path) -> None:

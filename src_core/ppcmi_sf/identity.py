@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from ppcmi_sf import secretfile
-from ppcmi_sf.cards import ContactCard, fingerprint_of, signed_message
+from ppcmi_sf.cards import HPKE, ContactCard, fingerprint_of, signed_message
 from ppcmi_sf.dates import Validity, valid_from_today
 from ppcmi_sf.errors import ContactError, KeyFileError
 
@@ -64,8 +65,7 @@ class Identity:
     @classmethod
     def _make(cls, name: str, sign: bytes, encrypt: bytes, validity: Validity) -> Identity:
         signer = Ed25519PrivateKey.from_private_bytes(sign)
-        public = signer.public_key().public_bytes_raw()
-        public_x = X25519PrivateKey.from_private_bytes(encrypt).public_key().public_bytes_raw()
+        public, public_x = _public_keys(sign, encrypt)
         fields: dict[str, Any] = {
             "format": "ppcmi-contact-card",
             "version": 1,
@@ -103,6 +103,16 @@ class Identity:
     def decryption_key(self) -> X25519PrivateKey:
         """The key that opens what was encrypted to this identity."""
         return X25519PrivateKey.from_private_bytes(self.encrypt_secret)
+
+    def unseal(self, sealed: bytes, info: bytes) -> bytes | None:
+        """What :meth:`ppcmi_sf.cards.ContactCard.seal` made for this party; nothing when it is not.
+
+        A changed byte, another ``info``, another recipient and a low-order point are all alike.
+        """
+        try:
+            return HPKE.decrypt(sealed, self.decryption_key(), info)
+        except (InvalidTag, ValueError):
+            return None
 
     def require_current(self) -> None:
         """Refuse to sign new things with an identity that has expired.
@@ -145,16 +155,23 @@ class Identity:
             open it.
         """
         path = Path(path)
-        read_card(path)  # a file of another kind is refused before any work
-        _, secret = secretfile.unseal(path, passphrase, cls.noun)
-        card = read_card(path)
-        if len(secret) != _SECRET_BYTES:
+        card, secret = secretfile.unseal(
+            path, passphrase, cls.noun, lambda fields: _card_of(fields, path)
+        )
+        sign, encrypt = secret[:32], secret[32:]
+        if len(secret) != _SECRET_BYTES or _fingerprint(sign, encrypt) != card.fingerprint:
             raise secretfile.damaged(path, cls.noun)
-        identity = cls(card, secret[:32], secret[32:])
-        same = cls._make(card.name, secret[:32], secret[32:], card.validity)
-        if same.fingerprint != card.fingerprint:
-            raise secretfile.damaged(path, cls.noun)
-        return identity
+        return cls(card, sign, encrypt)
+
+
+def _public_keys(sign: bytes, encrypt: bytes) -> tuple[bytes, bytes]:
+    public = Ed25519PrivateKey.from_private_bytes(sign).public_key().public_bytes_raw()
+    public_x = X25519PrivateKey.from_private_bytes(encrypt).public_key().public_bytes_raw()
+    return public, public_x
+
+
+def _fingerprint(sign: bytes, encrypt: bytes) -> str:
+    return fingerprint_of(*_public_keys(sign, encrypt))
 
 
 def read_card(path: Path) -> ContactCard:
@@ -165,7 +182,10 @@ def read_card(path: Path) -> ContactCard:
     KeyFileError
         The file is missing, damaged or of another kind.
     """
-    fields = secretfile.read_public(path, Identity.noun)
+    return _card_of(secretfile.read_public(path, Identity.noun), path)
+
+
+def _card_of(fields: dict[str, Any], path: Path) -> ContactCard:
     if fields.get("format") != "ppcmi-identity":
         raise KeyFileError(f"{path}: not an identity file.", hint="Give the identity file.")
     record = secretfile.model_of(IdentityRecord, fields, path, Identity.noun)

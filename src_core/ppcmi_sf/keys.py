@@ -184,10 +184,9 @@ class ClientKey(_SiteSecret):
             open it.
         """
         path = Path(path)
-        fields: dict[str, Any] = secretfile.read_public(path, cls.noun)
-        _record(path, fields)  # a file of another kind is refused before any work
-        fields, secret = secretfile.unseal(path, passphrase, cls.noun)
-        record = _record(path, fields)
+        record, secret = secretfile.unseal(
+            path, passphrase, cls.noun, lambda fields: _record(path, fields)
+        )
         if len(secret) != KEY_BYTES:
             raise secretfile.damaged(path, cls.noun)
         return cls(record.site, record.study, record.epoch, secret, record.validity)

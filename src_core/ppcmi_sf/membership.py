@@ -85,8 +85,7 @@ class JoinRequest(BaseModel):
         data = read_received(Path(path), MAX_REQUEST_BYTES, "join request")
         try:
             fields = strictjson.loads(data.removesuffix(b"\n"), limit=MAX_REQUEST_BYTES)
-            request = cls.model_validate(fields)
-            strictjson.require_same(request.model_dump(mode="json"), fields)
+            request = strictjson.read_as(cls, fields)
             message = signed_message("join-request", fields)
             if not request.site.verify(message, bytes.fromhex(request.signature)):
                 raise ValueError("its signature is not the site's")
@@ -217,8 +216,7 @@ class MembershipList(BaseModel):
             Something is wrong with it.
         """
         fields = strictjson.loads(data.removesuffix(b"\n"), limit=MAX_LIST_BYTES)
-        listed = cls.model_validate(fields)
-        strictjson.require_same(listed.model_dump(mode="json"), fields)
+        listed = strictjson.read_as(cls, fields)
         listed.validity  # noqa: B018 - parsing is the check
         if len({card.fingerprint for card in listed.cards}) != len(listed.members):
             raise ValueError("a site is there twice")

@@ -8,9 +8,7 @@ extra ``keyring`` is installed; a prompt.
 from __future__ import annotations
 
 import os
-import stat
 import threading
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from ppcmi_sf.errors import KeyFileError
+from ppcmi_sf.files import warn_if_shared
 from ppcmi_sf.received import read_received
 
 VARIABLE = "PPCMI_PASSPHRASE_FILE"
@@ -101,13 +100,7 @@ def read_passphrase_file(path: Path) -> SecretStr:
     # Through the file system's links: secrets are often mounted as such.
     real = Path(os.path.realpath(path))
     data = read_received(real, MAX_BYTES, "passphrase file")
-    mode = real.stat().st_mode
-    if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        warnings.warn(
-            f"{path}: other users of this computer can read this passphrase; run 'chmod 600' "
-            "on it.",
-            stacklevel=2,
-        )
+    warn_if_shared(path, real.stat().st_mode, "passphrase")
     try:
         line = data.decode("utf-8-sig").splitlines()[0]
     except (UnicodeDecodeError, IndexError):

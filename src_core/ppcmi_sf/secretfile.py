@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import stat
 import unicodedata
-import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -25,9 +24,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from ppcmi_sf import strictjson
 from ppcmi_sf.errors import KeyFileError
-from ppcmi_sf.files import write_text
+from ppcmi_sf.files import warn_if_shared, write_text
 
 Record = TypeVar("Record", bound=BaseModel)
+Parsed = TypeVar("Parsed")
 
 MAX_BYTES = 16 * 1024
 MIN_PASSPHRASE = 8
@@ -124,8 +124,15 @@ def read_public(path: Path, noun: str) -> dict[str, Any]:
 _SEAL_FIELDS = ("seal", "sealed", "checksum")
 
 
-def unseal(path: Path, passphrase: SecretStr, noun: str) -> tuple[dict[str, Any], bytes]:
+def unseal(
+    path: Path, passphrase: SecretStr, noun: str, parse: Callable[[dict[str, Any]], Parsed]
+) -> tuple[Parsed, bytes]:
     """Open a secret file; give its public fields, now authenticated, and the secret.
+
+    Parameters
+    ----------
+    parse
+        Reads the public fields. It is called before any work, to refuse a file of another kind.
 
     Raises
     ------
@@ -136,6 +143,8 @@ def unseal(path: Path, passphrase: SecretStr, noun: str) -> tuple[dict[str, Any]
     """
     path = Path(path)
     fields = _read(path, noun)
+    public = {name: value for name, value in fields.items() if name not in _SEAL_FIELDS}
+    parsed = parse(public)
     try:
         seal_fields = _Seal.model_validate(fields["seal"])
         cost = KdfCost(**seal_fields.model_dump(include=set(KdfCost.model_fields)))
@@ -144,7 +153,6 @@ def unseal(path: Path, passphrase: SecretStr, noun: str) -> tuple[dict[str, Any]
         raise _unknown_seal(path, noun) from None
     if cost.memory_kib * cost.iterations > MAX_WORK_KIB:
         raise _unknown_seal(path, noun)
-    public = {name: value for name, value in fields.items() if name not in _SEAL_FIELDS}
     try:
         cipher = ChaCha20Poly1305(_derive(seal_fields, passphrase))
         associated = strictjson.dumps(public | {"seal": fields["seal"]})
@@ -154,7 +162,7 @@ def unseal(path: Path, passphrase: SecretStr, noun: str) -> tuple[dict[str, Any]
             f"{path}: the passphrase does not open this {noun}.",
             hint="Type it again, or take the file from your backup if someone changed it.",
         ) from None
-    return public, secret
+    return parsed, secret
 
 
 def model_of(record: type[Record], fields: dict[str, Any], path: Path, noun: str) -> Record:
@@ -192,12 +200,7 @@ def _read(path: Path, noun: str) -> dict[str, Any]:
         raise KeyFileError(
             f"{path}: the {noun} file cannot be read.", hint="Check the path and the permissions."
         ) from error
-    # Windows has no such modes: it reports 0666 for every file.
-    if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
-        warnings.warn(
-            f"{path}: other users of this computer can read this {noun}; run 'chmod 600' on it.",
-            stacklevel=4,
-        )
+    warn_if_shared(path, status.st_mode, noun)
     try:
         fields = strictjson.loads(data, limit=MAX_BYTES, canonical=False)
     except ValueError:

@@ -10,13 +10,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hpke
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ppcmi_sf import strictjson
 from ppcmi_sf.cards import ContactCard, Fingerprint, SenderLookup, signed_message
-from ppcmi_sf.errors import ContactError, KeyFileError, UntrustedSenderError
+from ppcmi_sf.errors import KeyFileError, UntrustedSenderError
 from ppcmi_sf.files import write_bytes
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import MAX_EPOCH, TransformShare
@@ -26,7 +24,6 @@ SUFFIX = ".ppcmishare"
 MAX_BYTES = 8192
 _KIND = "transform-share"
 _INFO = b"ppcmi-sf/v1|transform-share|"
-_SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 _NOUN = "transform share"
 
 
@@ -42,6 +39,10 @@ class SealedShare(BaseModel):
     )
     recipient: Fingerprint
     sealed: Annotated[str, Field(pattern=r"^([0-9a-f]{2})+$", max_length=4096)]
+
+    def save(self, path: Path) -> None:
+        """Write the file, readable by its owner alone (atomically)."""
+        write_bytes(Path(path), strictjson.dumps(self.model_dump()) + b"\n", mode=0o600)
 
 
 class _Content(BaseModel):
@@ -66,11 +67,7 @@ def write_share(path: Path, share: TransformShare, sender: Identity, server: Con
         The file cannot be written.
     """
     sender.require_current()
-    if not server.validity.covers():
-        raise ContactError(
-            f"The card of '{server.name}' is valid from {server.created} to {server.expires}.",
-            hint="Ask for a new card and add it with 'ppcmi contact add'.",
-        )
+    server.require_current()
     fields: dict[str, Any] = {
         "study": share.study,
         "epoch": share.epoch,
@@ -79,11 +76,8 @@ def write_share(path: Path, share: TransformShare, sender: Identity, server: Con
         "recipient": server.fingerprint,
     }
     fields["signature"] = sender.sign(signed_message(_KIND, fields)).hex()
-    sealed = _SUITE.encrypt(
-        strictjson.dumps(fields), server.encryption_key(), _INFO + server.fingerprint.encode()
-    )
-    record = SealedShare(recipient=server.fingerprint, sealed=sealed.hex())
-    write_bytes(Path(path), strictjson.dumps(record.model_dump()) + b"\n", mode=0o600)
+    sealed = server.seal(strictjson.dumps(fields), _INFO + server.fingerprint.encode())
+    SealedShare(recipient=server.fingerprint, sealed=sealed.hex()).save(path)
 
 
 def read_sealed(path: Path) -> SealedShare:
@@ -97,9 +91,7 @@ def read_sealed(path: Path) -> SealedShare:
     data = read_received(Path(path), MAX_BYTES, _NOUN)
     try:
         fields = strictjson.loads(data.removesuffix(b"\n"), limit=MAX_BYTES)
-        record = SealedShare.model_validate(fields)
-        strictjson.require_same(record.model_dump(mode="json"), fields)
-        return record
+        return strictjson.read_as(SealedShare, fields)
     except ValueError:  # a ValidationError is one
         raise _damaged(path) from None
 
@@ -118,23 +110,25 @@ def read_share(
     UntrustedSenderError
         The site is not trusted, or did not sign it.
     """
-    path = Path(path)
-    record = read_sealed(path)
+    return open_share(read_sealed(path), Path(path), identity, sender_of)
+
+
+def open_share(
+    record: SealedShare, path: Path, identity: Identity, sender_of: SenderLookup
+) -> tuple[TransformShare, ContactCard]:
+    """As :func:`read_share`, of a file that was read already; ``path`` is for messages."""
     if record.recipient != identity.fingerprint:
         raise KeyFileError(
             f"{path}: this transform share is for another server.",
             hint="Ask the site to make it for you (ppcmi share-transform --to).",
         )
+    plain = identity.unseal(bytes.fromhex(record.sealed), _INFO + record.recipient.encode())
+    if plain is None:
+        raise _damaged(path)
     try:
-        plain = _SUITE.decrypt(
-            bytes.fromhex(record.sealed),
-            identity.decryption_key(),
-            _INFO + record.recipient.encode(),
-        )
         fields = strictjson.loads(plain, limit=MAX_BYTES)
-        content = _Content.model_validate(fields)
-        strictjson.require_same(content.model_dump(mode="json"), fields)
-    except (InvalidTag, ValueError, ValidationError):
+        content = strictjson.read_as(_Content, fields)
+    except ValueError:  # a ValidationError is one
         # 'from None': a message could quote the secret.
         raise _damaged(path) from None
     try:

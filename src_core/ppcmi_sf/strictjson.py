@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+from pydantic import BaseModel
+
+Model = TypeVar("Model", bound=BaseModel)
 
 MAX_DEPTH = 6
 MAX_INTEGER = 2**53 - 1  # what every JSON implementation can hold (RFC 8259, section 6)
@@ -26,18 +30,21 @@ def dumps(value: Any) -> bytes:
     return text.encode("ascii")
 
 
-def require_same(value: Any, fields: dict[str, Any]) -> None:
-    """Refuse fields that a model read otherwise than they stand: ``true`` as 1, a default put in.
+def read_as(model: type[Model], fields: dict[str, Any]) -> Model:
+    """Fields as a record that says neither more nor less.
 
-    What is signed are the fields as they came; what is kept must be the same.
+    A model alone would take ``true`` for 1 and put in defaults. But what is signed are the
+    fields as they came, so what is kept must be the same.
 
     Raises
     ------
     ValueError
-        They differ.
+        A field is missing, unknown, not valid, or spelled in another way than it should be.
     """
-    if dumps(value) != dumps(fields):
+    record = model.model_validate(fields)
+    if dumps(record.model_dump(mode="json")) != dumps(fields):
         raise ValueError("a field is missing or spelled in another way than it should be")
+    return record
 
 
 def loads(data: bytes, *, limit: int, canonical: bool = True) -> dict[str, Any]:

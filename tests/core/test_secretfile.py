@@ -57,7 +57,7 @@ def told(error: BaseException) -> str:
 def refused(path, passphrase=PASSPHRASE) -> KeyFileError:
     """The error of a file that does not open; it has a hint and shows nothing secret."""
     with pytest.raises(PPCMIError) as caught:
-        unseal(path, passphrase, NOUN)
+        unseal(path, passphrase, NOUN, dict)
     error = caught.value
     assert type(error) is KeyFileError
     assert str(path) in error.message
@@ -102,7 +102,7 @@ def test_tests_use_a_cheap_derivation():
 
 
 def test_what_was_sealed_comes_back_with_its_public_fields(sealed):
-    assert unseal(sealed, PASSPHRASE, NOUN) == (PUBLIC, SECRET)
+    assert unseal(sealed, PASSPHRASE, NOUN, dict) == (PUBLIC, SECRET)
     assert read_public(sealed, NOUN) == PUBLIC
 
 
@@ -114,7 +114,7 @@ def test_a_file_of_the_default_cost_opens_and_is_not_slow(tmp_path, monkeypatch)
     assert time.perf_counter() - before < 10
     monkeypatch.setattr(secretfile, "DEFAULT_COST", KdfCost(memory_kib=8192, iterations=1))
     assert json.loads(path.read_text())["seal"]["memory_kib"] == 65536
-    assert unseal(path, PASSPHRASE, NOUN) == (PUBLIC, SECRET)
+    assert unseal(path, PASSPHRASE, NOUN, dict) == (PUBLIC, SECRET)
 
 
 def test_neither_secret_nor_passphrase_is_in_the_file(sealed):
@@ -137,7 +137,7 @@ def test_the_file_is_the_owners_alone_and_opens_without_a_warning(sealed):
     assert [item.name for item in sealed.parent.iterdir()] == [sealed.name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        unseal(sealed, PASSPHRASE, NOUN)
+        unseal(sealed, PASSPHRASE, NOUN, dict)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
@@ -145,7 +145,7 @@ def test_the_file_is_the_owners_alone_and_opens_without_a_warning(sealed):
 def test_a_file_that_others_can_read_warns_and_opens(mode, sealed):
     sealed.chmod(mode)
     with pytest.warns(UserWarning, match="chmod 600") as caught:
-        assert unseal(sealed, PASSPHRASE, NOUN)[1] == SECRET
+        assert unseal(sealed, PASSPHRASE, NOUN, dict)[1] == SECRET
     assert not any(SECRET.hex() in str(warning.message) for warning in caught)
 
 
@@ -170,7 +170,7 @@ def test_a_wrong_passphrase_is_told_in_one_sentence(passphrase, sealed):
 def test_an_umlaut_is_the_same_however_it_was_typed(tmp_path):
     composed, apart = "Stra\u00dfe Z\u00fcrich \u212b", "Stra\u00dfe Zu\u0308rich A\u030a"
     seal(tmp_path / "key", PUBLIC, SECRET, SecretStr(composed), NOUN)
-    assert unseal(tmp_path / "key", SecretStr(apart), NOUN)[1] == SECRET
+    assert unseal(tmp_path / "key", SecretStr(apart), NOUN, dict)[1] == SECRET
     refused(tmp_path / "key", SecretStr("Strasse Zürich Å"))
 
 
@@ -181,7 +181,7 @@ def test_a_passphrase_that_has_no_utf_8_leaves_as_an_error_of_this_program(seale
         seal(tmp_path / "key", PUBLIC, SECRET, odd, NOUN)
     assert "correct horse" not in told(caught.value)
     with pytest.raises(KeyFileError) as caught:
-        unseal(sealed, odd, NOUN)
+        unseal(sealed, odd, NOUN, dict)
     assert "correct horse" not in told(caught.value)
 
 
@@ -277,7 +277,7 @@ def test_a_file_cut_short_anywhere_is_refused_before_any_work(shared_file, no_de
     for length in range(len(whole) - 1):  # the last byte is a line's end
         path.write_bytes(whole[:length])
         with pytest.raises(KeyFileError, match="damaged, cut short or not a client key file"):
-            unseal(path, PASSPHRASE, NOUN)
+            unseal(path, PASSPHRASE, NOUN, dict)
 
 
 @pytest.mark.parametrize("tail", [b"x", b"\x00", b"{}", b"\xff", b"," * 9, b" " * 20_000])

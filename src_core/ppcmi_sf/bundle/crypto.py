@@ -13,8 +13,7 @@ import hmac
 import secrets
 from collections.abc import Iterable
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hashes, hpke
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
@@ -22,7 +21,6 @@ from ppcmi_sf.bundle.format import Envelope, Stanza, nonce_of
 from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.identity import Identity
 
-SUITE = hpke.Suite(hpke.KEM.X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.CHACHA20_POLY1305)
 _CONTEXT = b"ppcmi-sf/v1|bundle|"
 _ZERO_NONCE = bytes(12)
 
@@ -50,9 +48,7 @@ class ContentKey:
         stanzas = [
             Stanza(
                 fingerprint=card.fingerprint,
-                wrapped_key=SUITE.encrypt(
-                    self._secret, card.encryption_key(), _wrap_info(card.fingerprint)
-                ).hex(),
+                wrapped_key=card.seal(self._secret, _wrap_info(card.fingerprint)).hex(),
             )
             for _, card in sorted(unique.items())
         ]
@@ -85,15 +81,9 @@ class ContentKey:
 
 def unwrap(stanza: Stanza, envelope: Envelope, identity: Identity) -> ContentKey | None:
     """The content key, or nothing when the stanza or the commitment was changed."""
-    try:
-        secret = SUITE.decrypt(
-            bytes.fromhex(stanza.wrapped_key),
-            identity.decryption_key(),
-            _wrap_info(stanza.fingerprint),
-        )
-    except (InvalidTag, ValueError):  # ValueError: a low-order point
-        return None
-    if len(secret) != 32:
+    info = _wrap_info(stanza.fingerprint)
+    secret = identity.unseal(bytes.fromhex(stanza.wrapped_key), info)
+    if secret is None or len(secret) != 32:
         return None
     key = ContentKey(secret)
     fits = hmac.compare_digest(key.commitment, bytes.fromhex(envelope.commitment))

@@ -25,7 +25,6 @@ CHUNK_BYTES = 64 * 1024
 TAG_BYTES = 16
 SIGNATURE_BYTES = 64
 TRAILER_BYTES = SIGNATURE_BYTES + TAG_BYTES
-WRAPPED_BYTES = 80  # HPKE: 32 of the encapsulated key, 32 of the content key, 16 of the tag
 
 _LENGTH = struct.Struct(">I")
 _ASK_AGAIN = "Ask the sender for the file again."

@@ -93,11 +93,7 @@ def create_bundle(
     """
     sender.require_current()
     for card in recipients:
-        if not card.validity.covers():
-            raise ContactError(
-                f"The card of '{card.name}' is valid from {card.created} to {card.expires}.",
-                hint="Ask for a new card and add it with 'ppcmi contact add'.",
-            )
+        card.require_current()
     listed = tuple(sorted({card.fingerprint for card in recipients}))
     if (header.sender, header.recipients) != (sender.fingerprint, listed):
         raise _mistaken("The header of the bundle names another sender or other recipients.")

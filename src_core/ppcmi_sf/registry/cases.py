@@ -173,23 +173,19 @@ class Registry:
 
     def training_recipients(self, study: str) -> set[str]:
         """Fingerprints of those to whom training bundles of a study were sent."""
-        with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT peers FROM bundles WHERE direction = 'sent' AND kind = 'training' "
-                "AND study = ?",
-                (study,),
-            ).fetchall()
-        return {fingerprint for row in rows for fingerprint in json.loads(row[0])}
+        return {peer for _, peers in self._training(study) for peer in json.loads(peers)}
 
     def training_bundles(self, study: str) -> list[Path]:
         """Files of the training bundles that were made for a study and are still there."""
+        return [path for file, _ in self._training(study) if (path := Path(file)).is_file()]
+
+    def _training(self, study: str) -> list[tuple[str, str]]:
         with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT file FROM bundles WHERE direction = 'sent' AND kind = 'training' "
+            return connection.execute(
+                "SELECT file, peers FROM bundles WHERE direction = 'sent' AND kind = 'training' "
                 "AND study = ?",
                 (study,),
             ).fetchall()
-        return [path for path in (Path(row[0]) for row in rows) if path.is_file()]
 
     def find_reply(self, query_id: str, model: str, folder: Path) -> Path | None:
         """The file of a reply that this mapping network gave to a query, if it is in ``folder``."""

@@ -6,17 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ppcmi_sf.bundle import BundleHeader, open_bundle, require_layout
+from ppcmi_sf.bundle import BundleHeader, open_bundle
 from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.errors import BundleError, InputFileError, KeyFileError
 from ppcmi_sf.home import Party
 from ppcmi_sf.keys import TransformShare
 from ppcmi_sf.models.store import SiteLink
 from ppcmi_sf.progress import Job, Progress
-from ppcmi_sf.received import read_received
-from ppcmi_sf.share import MAX_BYTES as MAX_SHARE_BYTES
-from ppcmi_sf.share import read_share
+from ppcmi_sf.share import SealedShare, open_share, read_sealed
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows.incoming import expect
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class HeldShare:
     """A transform share with the file that it came in."""
 
     share: TransformShare
-    sealed: bytes
+    sealed: SealedShare
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,9 @@ def _check_bundle(
 ) -> None:
     """Check a bundle and put it to those of its site."""
     with open_bundle(path, party.identity, party.sender) as bundle:
-        require_layout(bundle, study)
+        expect(bundle, study, "training")
         header, sender = bundle.header, bundle.sender
         checked = CheckedBundle(path, header, sender, bundle.digest, bundle.file_bytes)
-    if header.kind != "training":
-        raise BundleError(
-            f"{path}: a {header.kind} bundle, not a training bundle.",
-            hint="Make training bundles with 'ppcmi site protect --pairs'.",
-        )
     party.require_member(header.study, sender, path)
     party.home.registry.require_new(header, path, again=again)
     known = by_site.setdefault(sender.name, [])
@@ -145,15 +139,14 @@ def _load_shares(
         return {}
     held: dict[str, HeldShare] = {}
     for path in files:
-        share, sender = read_share(path, party.identity, party.sender)
+        sealed = read_sealed(path)
+        share, sender = open_share(sealed, path, party.identity, party.sender)
         study.require(share.study, f"The transform share {path}")
         if sender.name in held:
             raise InputFileError(
                 path, f"a second transform share of site '{sender.name}'.", hint="Give one a site."
             )
-        held[sender.name] = HeldShare(
-            share, read_received(path, MAX_SHARE_BYTES, "transform share")
-        )
+        held[sender.name] = HeldShare(share, sealed)
     for site, link in links.items():
         _require_fitting(site, link, held.get(site))
     return {site: held[site] for site in links}

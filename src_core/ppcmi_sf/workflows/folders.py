@@ -195,16 +195,7 @@ class ServerFolder:
                 self.root, "not a server folder.", hint="Make one with 'ppcmi server train'."
             )
         study = StudySpec.load(self.study_file)
-        header = read_header(self.model_file)
-        study.require(header.study, str(self.model_file))
-        if header.kind != "mapping-network":
-            raise ModelFileError(
-                f"{self.model_file}: not a mapping network.", hint="Put the right file back."
-            )
-        network = UnifiedMappingNetwork(
-            study, [link.name for link in header.sites], adapters=header.adapters
-        )
-        load_model(self.model_file, network)
+        network, header = load_mapping_network(self.model_file, study)
         shares = {}
         if study.arrangement == "escrow":
             for link in header.sites:
@@ -224,3 +215,22 @@ class ServerFolder:
                 hint="Put the right share back, or train the mapping network again.",
             )
         return share
+
+
+def load_mapping_network(path: Path, study: StudySpec) -> tuple[UnifiedMappingNetwork, ModelHeader]:
+    """Load a mapping network of a study, at the server or at a site.
+
+    Raises
+    ------
+    ModelFileError, StudyError
+        The file is missing, damaged, something else, or of another study.
+    """
+    header = read_header(path)
+    study.require(header.study, str(path))
+    if header.kind != "mapping-network":
+        raise ModelFileError(f"{path}: not a mapping network.", hint="Put the right file back.")
+    network = UnifiedMappingNetwork(
+        study, [link.name for link in header.sites], adapters=header.adapters
+    )
+    load_model(path, network)
+    return network, header

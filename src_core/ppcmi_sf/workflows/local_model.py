@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ppcmi_sf.bundle import BundleReader, make_header, open_bundle, require_layout
+from ppcmi_sf.bundle import BundleReader, make_header, open_bundle
 from ppcmi_sf.bundle.header import TensorLayout
 from ppcmi_sf.bundle.payload import Array
 from ppcmi_sf.cards import ContactCard
@@ -33,6 +33,7 @@ from ppcmi_sf.models.store import (
 )
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.folders import ServerFolder, SiteFolder
+from ppcmi_sf.workflows.incoming import expect
 from ppcmi_sf.workflows.outgoing import Addressed, bundle_path, send
 from ppcmi_sf.workflows.work_lock import work_lock
 
@@ -109,12 +110,7 @@ def install_model(
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, torch.device("cpu"))
     with work_lock(site_folder.root), open_bundle(path, party.identity, party.sender) as bundle:
-        require_layout(bundle, site.study)
-        if bundle.header.kind != "model":
-            raise BundleError(
-                f"{path}: a {bundle.header.kind} bundle, not a mapping network.",
-                hint="Ask the mapping server for one (ppcmi server publish).",
-            )
+        expect(bundle, site.study, "model")
         if bundle.header.key_id != key.transform_share().key_id:
             raise BundleError(
                 f"{path}: learned with another key (epoch {bundle.header.epoch}) than this one "

@@ -15,7 +15,6 @@ from ppcmi_sf.bundle import (
     make_header,
     open_bundle,
     pack_items,
-    require_layout,
     unpack_items,
 )
 from ppcmi_sf.errors import BundleError, PPCMIError, ResourceError
@@ -24,12 +23,12 @@ from ppcmi_sf.home import Party
 from ppcmi_sf.models.store import ModelHeader, SiteLink
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.roles import MappingServer
+from ppcmi_sf.workflows.batches import BATCH
 from ppcmi_sf.workflows.folders import ServerFolder
+from ppcmi_sf.workflows.incoming import expect
 from ppcmi_sf.workflows.outgoing import Addressed, bundle_path, send
 from ppcmi_sf.workflows.report import BatchReport
 from ppcmi_sf.workflows.work_lock import work_lock
-
-BATCH = 8
 
 
 def map_queries(
@@ -106,13 +105,8 @@ def _check(
     query: BundleReader, server: MappingServer, model: ModelHeader, party: Party
 ) -> SiteLink:
     """The query must come from the encoders and the epoch that the network learned from."""
-    require_layout(query, server.study)
+    expect(query, server.study, "query")
     header, name, path = query.header, query.sender.name, query.path
-    if header.kind != "query":
-        raise BundleError(
-            f"{path}: a {header.kind} bundle, not a query.",
-            hint="Queries come from 'ppcmi site protect' without --pairs.",
-        )
     party.require_member(header.study, query.sender, path)
     link = next((one for one in model.sites if one.fingerprint == header.sender), None)
     if link is None:

@@ -35,6 +35,7 @@ from ppcmi_sf.roles import Site
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.autoencoders import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData, load_site_data
+from ppcmi_sf.workflows.batches import BATCH, in_batches
 from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.outgoing import Addressed, bundle_path, send
 from ppcmi_sf.workflows.pairs_ledger import PairsEntry, pairs_asked
@@ -44,7 +45,6 @@ from ppcmi_sf.workflows.work_lock import work_lock
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 Plan = list[tuple[GridSlices, int, int]]
 
-BATCH = 8
 COPIES = 8
 PAIR_STRENGTH = 1.5  # the mapping network sees few patients; an autoencoder needs less
 MAX_TRAINING_ITEMS = 512  # about 240 MB in float16 at the paper's size
@@ -107,7 +107,7 @@ def protect_queries(
                 with send(
                     path, header, addressed, key_id=key.key_id, cases=[sent], items=items
                 ) as writer:
-                    for batch in _in_batches(iter_grid_slices(image, site.study, fit)):
+                    for batch in in_batches(iter_grid_slices(image, site.study, fit)):
                         latents = site.protect_images(batch)
                         ids = tuple(next(names) for _ in range(latents.batch_size))
                         writer.append(pack_items(ItemBatch(ids, {"image": latents}), precision))
@@ -293,17 +293,6 @@ def _header(
         items=items,
         layout=item_layout(study, kind, precision),
     )
-
-
-def _in_batches(slices: Iterator[npt.NDArray[np.float32]]) -> Iterator[torch.Tensor]:
-    held: list[npt.NDArray[np.float32]] = []
-    for item in slices:
-        held.append(item)
-        if len(held) == BATCH:
-            yield torch.from_numpy(np.stack(held))
-            held = []
-    if held:
-        yield torch.from_numpy(np.stack(held))
 
 
 def _stamp(source: Path, precision: str, how: Mapping[str, object]) -> str:

@@ -14,7 +14,6 @@ from ppcmi_sf.bundle import (
     BundleReader,
     ItemBatch,
     open_bundle,
-    require_layout,
     unpack_items,
 )
 from ppcmi_sf.errors import (
@@ -32,12 +31,12 @@ from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.registry import AnsweredQuery
 from ppcmi_sf.roles import Site
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows.batches import BATCH
 from ppcmi_sf.workflows.folders import SiteFolder
+from ppcmi_sf.workflows.incoming import expect
 from ppcmi_sf.workflows.mask_targets import MaskTargets
 from ppcmi_sf.workflows.report import BatchReport
 from ppcmi_sf.workflows.work_lock import work_lock
-
-BATCH = 8
 
 
 def reveal_replies(
@@ -138,13 +137,8 @@ class _Decoder:
 
 
 def _check(reply: BundleReader, study: StudySpec, key: ClientKey) -> None:
-    require_layout(reply, study)
+    expect(reply, study, "reply")
     header = reply.header
-    if header.kind != "reply":
-        raise BundleError(
-            f"{reply.path}: a {header.kind} bundle, not a reply.",
-            hint="Replies come from the mapping server ('ppcmi server map').",
-        )
     if header.epoch != key.epoch:
         raise KeyFileError(
             f"{reply.path}: for key epoch {header.epoch}; the key is of epoch {key.epoch}.",

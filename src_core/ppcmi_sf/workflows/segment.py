@@ -25,16 +25,13 @@ from ppcmi_sf.imaging import (
     write_mask,
 )
 from ppcmi_sf.keys import ClientKey
-from ppcmi_sf.models.mapping import UnifiedMappingNetwork
-from ppcmi_sf.models.store import load_model, read_header
 from ppcmi_sf.progress import Job, Progress
-from ppcmi_sf.roles import MappingServer, Site
+from ppcmi_sf.roles import MappingServer
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.workflows.folders import SiteFolder
+from ppcmi_sf.workflows.batches import in_batches
+from ppcmi_sf.workflows.folders import SiteFolder, load_mapping_network
 from ppcmi_sf.workflows.mask_targets import MaskTargets
 from ppcmi_sf.workflows.report import BatchReport
-
-BATCH = 8
 
 
 def segment_cases(
@@ -76,14 +73,11 @@ def segment_cases(
                 continue
             fit = fit_to_grid(image.geometry, site.study, slice_axis=slice_axis)
             planes: dict[int, npt.NDArray[np.uint8]] = {}
-            held: list[npt.NDArray[np.float32]] = []
-            for number, plane in enumerate(iter_grid_slices(image, site.study, fit), start=1):
-                held.append(plane)
-                if len(held) == BATCH or number == fit.slice_count:
-                    for one in _segment(site, server, key.site, np.stack(held)):
-                        planes[len(planes)] = labels_from_grid(one, fit)
-                    held = []
-                    yield step
+            for batch in in_batches(iter_grid_slices(image, site.study, fit)):
+                mapped = server.map(key.site, site.protect_images(batch))
+                for one in site.reveal_masks(mapped).cpu().numpy():
+                    planes[len(planes)] = labels_from_grid(one, fit)
+                yield step
             labels = assemble(planes, fit, image.geometry.shape)
             report.written.append(write_mask(labels, image.geometry, Path(out), case.name))
         except ResourceError:
@@ -91,14 +85,6 @@ def segment_cases(
         except PPCMIError as error:
             report.failures.append((case.name, error))
     return report
-
-
-def _segment(
-    site: Site, server: MappingServer, name: str, images: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float32]:
-    protected = site.protect_images(torch.from_numpy(images))
-    probabilities = site.reveal_masks(server.map(name, protected))
-    return np.asarray(probabilities.cpu().numpy(), dtype=np.float32)
 
 
 def _load_server(
@@ -115,10 +101,9 @@ def _load_server(
             hint="Ask the mapping server for one and install it ('ppcmi site install'), or send a "
             "query ('ppcmi site protect').",
         )
-    header = read_header(path)
-    study.require(header.study, str(path))
+    network, header = load_mapping_network(path, study)
     share = key.transform_share()
-    if header.kind != "mapping-network" or len(header.sites) != 1:
+    if len(header.sites) != 1:
         raise ModelFileError(f"{path}: not a mapping network.", hint="Install it again.")
     link = header.sites[0]
     if (link.transform, link.encoders) != (share.key_id, encoders):
@@ -126,7 +111,5 @@ def _load_server(
             f"{path}: learned with another key or other autoencoders of this site.",
             hint="Send new training pairs to the mapping server and ask for a new model.",
         )
-    network = UnifiedMappingNetwork(study, [link.name], adapters=header.adapters)
-    load_model(path, network)
     shares = {link.name: share} if study.arrangement == "escrow" else {}
     return MappingServer(study, shares, place(network, device))

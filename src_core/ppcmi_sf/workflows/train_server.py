@@ -13,7 +13,6 @@ import torch
 from ppcmi_sf.bundle import open_bundle, unpack_items
 from ppcmi_sf.device import require_memory
 from ppcmi_sf.errors import BundleError, ModelFileError
-from ppcmi_sf.files import write_bytes
 from ppcmi_sf.home import Party
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
@@ -118,7 +117,7 @@ def _save(
 ) -> None:
     study.save(folder.study_file)
     for site, held in given.shares.items():
-        write_bytes(folder.share_file(site), held.sealed, mode=0o600)
+        held.sealed.save(folder.share_file(site))
     header = ModelHeader(
         kind="mapping-network",
         study=study.fingerprint,

@@ -396,3 +396,22 @@ def listing():
         }  # fmt: skip
 
     return every
+
+
+@pytest.fixture
+def data(escrow_chain, tmp_path):
+    """A site's images and masks; spoil them at will."""
+    return shutil.copytree(escrow_chain.at("data", "north"), tmp_path / "data")
+
+
+def train(chain, data, site_dir):
+    """Words of a training on spoiled data."""
+    return (
+        "site", "train", data, "--study", chain.study, "--name", "north", "--site-dir", site_dir,
+        "--epochs", 1,
+    )  # fmt: skip
+
+
+def protect(chain, data, out, *more):
+    """Words to protect spoiled data."""
+    return ("site", "protect", data, *chain.mine("north"), "--out", out, *more)

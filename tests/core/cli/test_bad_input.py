@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from .conftest import protect, train
+
 EYE = np.eye(4)
 
 
@@ -70,23 +72,6 @@ def mask_like(data, name, shape=(64, 64), value=1):
     mask = np.zeros(shape, np.uint8)
     mask[20:40, 20:40] = value
     Image.fromarray(mask).save(data / "masks" / f"{name}.png")
-
-
-@pytest.fixture
-def data(escrow_chain, tmp_path):
-    """A site's images and masks; spoil them at will."""
-    return shutil.copytree(escrow_chain.at("data", "north"), tmp_path / "data")
-
-
-def train(chain, data, site_dir):
-    return (
-        "site", "train", data, "--study", chain.study, "--name", "north", "--site-dir", site_dir,
-        "--epochs", 1,
-    )  # fmt: skip
-
-
-def protect(chain, data, out, *more):
-    return ("site", "protect", data, *chain.mine("north"), "--out", out, *more)
 
 
 def told_once(ran, name, problem):

@@ -11,23 +11,7 @@ import textwrap
 
 import pytest
 
-
-@pytest.fixture
-def data(escrow_chain, tmp_path):
-    """A site's images and masks; spoil them at will."""
-    return shutil.copytree(escrow_chain.at("data", "north"), tmp_path / "data")
-
-
-def train(chain, data, site_dir):
-    return (
-        "site", "train", data, "--study", chain.study, "--name", "north", "--site-dir", site_dir,
-        "--epochs", 1,
-    )  # fmt: skip
-
-
-def protect(chain, data, out, *more):
-    return ("site", "protect", data, *chain.mine("north"), "--out", out, *more)
-
+from .conftest import protect, train
 
 # One process for several verbs: torch takes seconds to import.
 SEVERAL = textwrap.dedent(
