@@ -34,7 +34,7 @@ from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.map_queries import map_queries
 from ppcmi_sf.workflows.outgoing import Addressed
 from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
-from ppcmi_sf.workflows.report import BatchReport, ProtectReport
+from ppcmi_sf.workflows.report import ProtectReport, RevealReport
 from ppcmi_sf.workflows.reveal import reveal_replies
 from ppcmi_sf.workflows.train_server import ServerTrainingReport, train_server
 from ppcmi_sf.workflows.train_site import SiteTrainingReport, train_site
@@ -125,7 +125,7 @@ class Collaboration:
     site_reports: dict[str, SiteTrainingReport] = field(default_factory=dict)
     pair_reports: dict[str, ProtectReport] = field(default_factory=dict)
     query_reports: dict[str, ProtectReport] = field(default_factory=dict)
-    reveal_reports: dict[str, BatchReport] = field(default_factory=dict)
+    reveal_reports: dict[str, RevealReport] = field(default_factory=dict)
     server_report: ServerTrainingReport | None = None
 
     @property

@@ -47,6 +47,8 @@ class AnsweredQuery:
 
     Attributes
     ----------
+    query_id
+        Id of its bundle.
     slices
         Pseudonym to slice, of every item.
     key_id
@@ -57,6 +59,7 @@ class AnsweredQuery:
         Fingerprints of those who may answer it.
     """
 
+    query_id: str
     case: SentCase
     slices: dict[str, int]
     key_id: str
@@ -262,7 +265,7 @@ class Registry:
                 f"{path}: answers no query of this site.",
                 hint="Use the registry of the site that made the query (--home).",
             )
-        name, source, stamp, geometry, fit, key_id, model, peers, _ = row
+        name, source, stamp, geometry, fit, key_id, model, peers, query_id = row
         try:
             case = SentCase(
                 name,
@@ -276,7 +279,7 @@ class Registry:
                 f"{self.path}: the entry of '{name}' is damaged.",
                 hint="Protect that case again and ask for a new reply.",
             ) from error
-        return AnsweredQuery(case, slices, key_id, model, tuple(json.loads(peers)))
+        return AnsweredQuery(query_id, case, slices, key_id, model, tuple(json.loads(peers)))
 
     def items_of(self, bundle_id: str) -> list[tuple[str, str, int]]:
         """Pseudonym, source and slice of every item of a bundle that went out."""

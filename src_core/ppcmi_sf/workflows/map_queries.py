@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from ppcmi_sf.bundle import (
     pack_items,
     unpack_items,
 )
+from ppcmi_sf.cards import SenderLookup
 from ppcmi_sf.errors import BundleError, PPCMIError, ResourceError
 from ppcmi_sf.files import sweep_leftovers
 from ppcmi_sf.home import Party
@@ -31,6 +33,30 @@ from ppcmi_sf.workflows.report import BatchReport
 from ppcmi_sf.workflows.work_lock import work_lock
 
 
+@dataclass(frozen=True)
+class Answering:
+    """A loaded mapping server, and whose queries it answers.
+
+    Attributes
+    ----------
+    server, network
+        The server, and the id of its mapping network.
+    party
+        Who signs the replies.
+    sender_of
+        Finds a sender's card by fingerprint, and refuses who is not trusted.
+    site_of
+        Gives the name by which the server knows the site of a query, and refuses a query
+        that does not suit the mapping network.
+    """
+
+    server: MappingServer
+    network: str
+    party: Party
+    sender_of: SenderLookup
+    site_of: Callable[[BundleReader], str]
+
+
 def map_queries(
     folder: Path,
     queries: Sequence[Path],
@@ -41,10 +67,7 @@ def map_queries(
     precision: Precision = "float16",
     again: bool = False,
 ) -> Job[BatchReport]:
-    """Answer each query with a reply to its sender.
-
-    One whose answer by this very network lies in ``out`` is skipped; any other that was
-    answered before is refused as a replay, unless ``again`` is given.
+    """Answer each query with a reply to its sender; see :func:`answer_queries`.
 
     Raises
     ------
@@ -54,51 +77,96 @@ def map_queries(
     """
     server_folder = ServerFolder(Path(folder))
     server, model, network_id = server_folder.load(device, party)
-    registry, report = party.home.registry, BatchReport()
-    with work_lock(server_folder.root):
+
+    def site_of(query: BundleReader) -> str:
+        return _check(query, server, model, party).name
+
+    answering = Answering(server, network_id, party, party.sender, site_of)
+    return (
+        yield from answer_queries(
+            answering, server_folder.root, queries, out, precision=precision, again=again
+        )
+    )
+
+
+def answer_queries(
+    answering: Answering,
+    folder: Path,
+    queries: Sequence[Path],
+    out: Path,
+    *,
+    precision: Precision = "float16",
+    again: bool = False,
+) -> Job[BatchReport]:
+    """Answer each query with a reply to its sender, holding the lock of ``folder``.
+
+    One whose answer by this very network lies in ``out`` is skipped; any other that was
+    answered before is refused as a replay, unless ``again`` is given.
+
+    Raises
+    ------
+    PPCMIError
+        The disk is full, or another command works in ``folder``. What concerns one query
+        alone is listed in the report.
+    """
+    party, report = answering.party, BatchReport()
+    registry = party.home.registry
+    with work_lock(folder):
         sweep_leftovers(Path(out))
         for index, path in enumerate(queries):
             step = Progress(index, len(queries), f"Mapping {path.name}")
             yield step
             try:
-                with open_bundle(path, party.identity, party.sender) as query:
-                    link = _check(query, server, model, party)
-                    query_id = query.header.bundle_id
-                    if registry.find_reply(query_id, network_id, Path(out).resolve()) is not None:
+                with open_bundle(path, party.identity, answering.sender_of) as query:
+                    site, query_id = answering.site_of(query), query.header.bundle_id
+                    known = registry.find_reply(query_id, answering.network, Path(out).resolve())
+                    if known is not None:
                         report.skipped.append(path.name)
                         continue
                     registry.require_new(query.header, path, again=again)
-                    header = make_header(
-                        "reply",
-                        study=query.header.study,
-                        sender=party.identity,
-                        recipients=[query.sender],
-                        key_id=query.header.key_id,
-                        epoch=query.header.epoch,
-                        model=network_id,
-                        items=query.header.items,
-                        layout=item_layout(server.study, "reply", precision),
-                    )
-                    target = bundle_path(out, header)
-                    addressed = Addressed(party, [query.sender])
-                    with send(target, header, addressed, answers=query_id) as writer:
-                        for tensors in query.records():
-                            batch = unpack_items(query, tensors, server.study)
-                            for at in range(0, len(batch.items), BATCH):
-                                part = batch.latents["image"].items_at(slice(at, at + BATCH))
-                                mapped = server.map(link.name, part)
-                                ids = batch.items[at : at + BATCH]
-                                writer.append(
-                                    pack_items(ItemBatch(ids, {"mask": mapped}), precision)
-                                )
-                                yield step
+                    written = yield from _answer(answering, query, site, out, precision, step)
                     registry.record_received(query.header, path, query.digest, query.file_bytes)
-                report.written.append(target)
+                report.written.append(written)
             except ResourceError:
                 raise
             except PPCMIError as error:
                 report.failures.append((path.name, error))
     return report
+
+
+def _answer(
+    answering: Answering,
+    query: BundleReader,
+    site: str,
+    out: Path,
+    precision: Precision,
+    step: Progress,
+) -> Job[Path]:
+    """Write the reply to one query; ``step`` is told after each batch."""
+    server, said = answering.server, query.header
+    header = make_header(
+        "reply",
+        study=said.study,
+        sender=answering.party.identity,
+        recipients=[query.sender],
+        key_id=said.key_id,
+        epoch=said.epoch,
+        model=answering.network,
+        items=said.items,
+        layout=item_layout(server.study, "reply", precision),
+    )
+    target = bundle_path(out, header)
+    addressed = Addressed(answering.party, [query.sender])
+    with send(target, header, addressed, answers=said.bundle_id) as writer:
+        for tensors in query.records():
+            batch = unpack_items(query, tensors, server.study)
+            for at in range(0, len(batch.items), BATCH):
+                part = batch.latents["image"].items_at(slice(at, at + BATCH))
+                ids = batch.items[at : at + BATCH]
+                mapped = ItemBatch(ids, {"mask": server.map(site, part)})
+                writer.append(pack_items(mapped, precision))
+                yield step
+    return target
 
 
 def _check(

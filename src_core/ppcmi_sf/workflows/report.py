@@ -29,3 +29,41 @@ class ProtectReport(BatchReport):
         self.written.append(path)
         self.items += items
         self.bytes += path.stat().st_size
+
+
+@dataclass(frozen=True)
+class RevealedCase:
+    """A mask, and the reply that it comes of.
+
+    Attributes
+    ----------
+    name, source
+        Of the case: its name, and the path of its image when the query was made.
+    mask
+        The file.
+    reply_id, query_id
+        Ids of the reply and of the query that it answers.
+    sender
+        Name of who replied.
+    network
+        Id of the mapping network.
+    new
+        Whether the mask was written now; otherwise it was there already and may come of
+        something else.
+    """
+
+    name: str
+    source: str
+    mask: Path
+    reply_id: str
+    query_id: str
+    sender: str
+    network: str
+    new: bool
+
+
+@dataclass
+class RevealReport(BatchReport):
+    """A batch of masks, with the case of each, in the order of the replies."""
+
+    cases: list[RevealedCase] = field(default_factory=list)

@@ -25,7 +25,7 @@ from ppcmi_sf.errors import (
 )
 from ppcmi_sf.files import sweep_leftovers
 from ppcmi_sf.home import Party
-from ppcmi_sf.imaging import assemble, labels_from_grid, write_mask
+from ppcmi_sf.imaging import assemble, labels_from_grid, mask_path, write_mask
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.registry import AnsweredQuery
@@ -35,7 +35,7 @@ from ppcmi_sf.workflows.batches import BATCH
 from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.incoming import expect
 from ppcmi_sf.workflows.mask_targets import MaskTargets
-from ppcmi_sf.workflows.report import BatchReport
+from ppcmi_sf.workflows.report import RevealedCase, RevealReport
 from ppcmi_sf.workflows.work_lock import work_lock
 
 
@@ -49,7 +49,7 @@ def reveal_replies(
     device: torch.device,
     overwrite: bool = False,
     again: bool = False,
-) -> Job[BatchReport]:
+) -> Job[RevealReport]:
     """Decode each reply to a mask named like its case. A mask that is there is kept.
 
     With ``overwrite`` it is replaced, but nothing that is no mask of that image. A reply
@@ -63,7 +63,7 @@ def reveal_replies(
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
-    registry, report = party.home.registry, BatchReport()
+    registry, report = party.home.registry, RevealReport()
     targets = MaskTargets(Path(out), site.study.class_count, overwrite=overwrite)
     with work_lock(site_folder.root):
         sweep_leftovers(Path(out))
@@ -81,6 +81,8 @@ def reveal_replies(
                     assert case.geometry is not None and case.fit is not None
                     if targets.is_there(case.geometry, case.name, case.source):
                         report.skipped.append(case.name)
+                        there = mask_path(case.geometry, Path(out), case.name)
+                        report.cases.append(_revealed(query, reply, there, new=False))
                         continue
                     registry.require_new(reply.header, path, again=again)
                     decoder = _Decoder(site, query, path)
@@ -91,6 +93,7 @@ def reveal_replies(
                     labels = assemble(decoder.finish(), case.fit, case.geometry.shape)
                     written = write_mask(labels, case.geometry, Path(out), case.name)
                     registry.record_received(reply.header, path, reply.digest, reply.file_bytes)
+                    report.cases.append(_revealed(query, reply, written, new=True))
                 report.written.append(written)
             except ResourceError:
                 raise
@@ -102,6 +105,19 @@ def reveal_replies(
 def _batches(reply: BundleReader, study: StudySpec) -> Iterator[ItemBatch]:
     for tensors in reply.records():
         yield unpack_items(reply, tensors, study)
+
+
+def _revealed(query: AnsweredQuery, reply: BundleReader, mask: Path, *, new: bool) -> RevealedCase:
+    return RevealedCase(
+        name=query.case.name,
+        source=query.case.source,
+        mask=mask,
+        reply_id=reply.header.bundle_id,
+        query_id=query.query_id,
+        sender=reply.sender.name,
+        network=reply.header.model,
+        new=new,
+    )
 
 
 class _Decoder:

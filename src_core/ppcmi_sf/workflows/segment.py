@@ -7,6 +7,7 @@ own share, so nothing leaves it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from ppcmi_sf.data import Case
 from ppcmi_sf.device import place
 from ppcmi_sf.errors import ModelFileError, PPCMIError, ResourceError
 from ppcmi_sf.imaging import (
+    GridFit,
+    MedicalImage,
     assemble,
     fit_to_grid,
     iter_grid_slices,
@@ -25,13 +28,104 @@ from ppcmi_sf.imaging import (
     write_mask,
 )
 from ppcmi_sf.keys import ClientKey
-from ppcmi_sf.progress import Job, Progress
-from ppcmi_sf.roles import MappingServer
+from ppcmi_sf.models.mapping import UnifiedMappingNetwork
+from ppcmi_sf.models.store import SiteLink, weights_id
+from ppcmi_sf.progress import Job, Progress, Result
+from ppcmi_sf.roles import MappingServer, Site
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.batches import in_batches
 from ppcmi_sf.workflows.folders import SiteFolder, load_mapping_network
 from ppcmi_sf.workflows.mask_targets import MaskTargets
 from ppcmi_sf.workflows.report import BatchReport
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A site with a mapping network of its own, loaded once and used for many images.
+
+    Attributes
+    ----------
+    study
+        What all sites agreed on.
+    site
+        The site's autoencoders and key.
+    server
+        The mapping server that the site plays for itself.
+    link
+        What the mapping network knows of the site. The fingerprint is that of the
+        identity which installed the network.
+    encoders
+        Id of the site's encoders.
+    network
+        Id of the mapping network.
+    slice_axis
+        Array axis of a volume along which the site was trained; ``None`` leaves it to
+        the image.
+    key_id
+        Id of the client key.
+    """
+
+    study: StudySpec
+    site: Site
+    server: MappingServer
+    link: SiteLink
+    encoders: str
+    network: str
+    slice_axis: int | None
+    key_id: str
+
+    @classmethod
+    def load(cls, folder: Path, key: ClientKey, device: torch.device) -> Segmenter:
+        """Load a site's folder with the mapping network that was installed in it.
+
+        Raises
+        ------
+        PPCMIError
+            The site or its mapping network cannot be loaded, or they do not belong
+            together.
+        """
+        site_folder = SiteFolder(Path(folder))
+        site, encoders = site_folder.load(key, device)
+        network, link = _load_network(site_folder, site.study, key, encoders)
+        shares = {link.name: key.transform_share()} if site.study.arrangement == "escrow" else {}
+        return cls(
+            study=site.study,
+            site=site,
+            server=MappingServer(site.study, shares, place(network, device)),
+            link=link,
+            encoders=encoders,
+            network=weights_id(network),
+            slice_axis=site_folder.record().slice_axis,
+            key_id=key.key_id,
+        )
+
+    def segment(
+        self, image: MedicalImage, *, slice_axis: int | None = None
+    ) -> Job[npt.NDArray[np.uint8]]:
+        """Segment an image: class indices of shape ``image.geometry.shape``.
+
+        Parameters
+        ----------
+        slice_axis
+            Array axis of a volume; ``None`` takes that of the site's training.
+
+        Raises
+        ------
+        PPCMIError
+            The image does not suit the study, or has no such axis.
+        """
+        shape = image.geometry.shape
+        if slice_axis is None and len(shape) == 3:
+            slice_axis = self.slice_axis
+        fit = fit_to_grid(image.geometry, self.study, slice_axis=slice_axis)
+        planes: dict[int, npt.NDArray[np.uint8]] = {}
+        yield _slices_done(0, fit)
+        for batch in in_batches(iter_grid_slices(image, self.study, fit)):
+            mapped = self.server.map(self.link.name, self.site.protect_images(batch))
+            for one in self.site.reveal_masks(mapped).cpu().numpy():
+                planes[len(planes)] = labels_from_grid(one, fit)
+            yield _slices_done(len(planes), fit)
+        return assemble(planes, fit, shape)
 
 
 def segment_cases(
@@ -54,13 +148,9 @@ def segment_cases(
         The site or its mapping network cannot be loaded, or the disk is full. What
         concerns one case alone is listed in the report.
     """
-    site_folder = SiteFolder(Path(folder))
-    site, encoders = site_folder.load(key, device)
-    server = _load_server(site_folder, site.study, key, encoders, device)
-    targets = MaskTargets(Path(out), site.study.class_count, overwrite=overwrite)
+    segmenter = Segmenter.load(folder, key, device)
+    targets = MaskTargets(Path(out), segmenter.study.class_count, overwrite=overwrite)
     report = BatchReport()
-    if slice_axis is None:
-        slice_axis = site_folder.record().slice_axis
     for index, case in enumerate(cases):
         step = Progress(index, len(cases), f"Segmenting {case.name}")
         yield step
@@ -71,14 +161,7 @@ def segment_cases(
             if targets.is_there(image.geometry, case.name, str(case.image.resolve())):
                 report.skipped.append(case.name)
                 continue
-            fit = fit_to_grid(image.geometry, site.study, slice_axis=slice_axis)
-            planes: dict[int, npt.NDArray[np.uint8]] = {}
-            for batch in in_batches(iter_grid_slices(image, site.study, fit)):
-                mapped = server.map(key.site, site.protect_images(batch))
-                for one in site.reveal_masks(mapped).cpu().numpy():
-                    planes[len(planes)] = labels_from_grid(one, fit)
-                yield step
-            labels = assemble(planes, fit, image.geometry.shape)
+            labels = yield from _told_as(step, segmenter.segment(image, slice_axis=slice_axis))
             report.written.append(write_mask(labels, image.geometry, Path(out), case.name))
         except ResourceError:
             raise
@@ -87,13 +170,27 @@ def segment_cases(
     return report
 
 
-def _load_server(
-    site_folder: SiteFolder,
-    study: StudySpec,
-    key: ClientKey,
-    encoders: str,
-    device: torch.device,
-) -> MappingServer:
+def _slices_done(done: int, fit: GridFit) -> Progress:
+    total, message = fit.slice_count, "Segmenting"
+    if fit.slice_axis is not None:
+        message += f" slice {min(done + 1, total)} of {total}"
+    return Progress(done, total, message)
+
+
+def _told_as(step: Progress, job: Job[Result]) -> Job[Result]:
+    """A job within a longer one, whose own step is told instead."""
+    while True:
+        try:
+            next(job)
+        except StopIteration as stop:
+            result: Result = stop.value
+            return result
+        yield step
+
+
+def _load_network(
+    site_folder: SiteFolder, study: StudySpec, key: ClientKey, encoders: str
+) -> tuple[UnifiedMappingNetwork, SiteLink]:
     path = site_folder.mapping_file
     if not path.is_file():
         raise ModelFileError(
@@ -102,14 +199,12 @@ def _load_server(
             "query ('ppcmi site protect').",
         )
     network, header = load_mapping_network(path, study)
-    share = key.transform_share()
     if len(header.sites) != 1:
         raise ModelFileError(f"{path}: not a mapping network.", hint="Install it again.")
     link = header.sites[0]
-    if (link.transform, link.encoders) != (share.key_id, encoders):
+    if (link.transform, link.encoders) != (key.transform_share().key_id, encoders):
         raise ModelFileError(
             f"{path}: learned with another key or other autoencoders of this site.",
             hint="Send new training pairs to the mapping server and ask for a new model.",
         )
-    shares = {link.name: share} if study.arrangement == "escrow" else {}
-    return MappingServer(study, shares, place(network, device))
+    return network, link

@@ -24,12 +24,13 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.loop import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions
 from ppcmi_sf.workflows.local_model import install_model, publish_model
+from ppcmi_sf.workflows.map_here import map_here
 from ppcmi_sf.workflows.map_queries import map_queries
 from ppcmi_sf.workflows.outgoing import Addressed
 from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
-from ppcmi_sf.workflows.report import BatchReport, ProtectReport
+from ppcmi_sf.workflows.report import BatchReport, ProtectReport, RevealReport
 from ppcmi_sf.workflows.reveal import reveal_replies
-from ppcmi_sf.workflows.segment import segment_cases
+from ppcmi_sf.workflows.segment import Segmenter, segment_cases
 from ppcmi_sf.workflows.train_server import ServerTrainingReport, train_server
 
 CPU = torch.device("cpu")
@@ -130,13 +131,25 @@ class SiteDesk(Desk):
             self.folder, key or self.key, cases, out, addressed, device=CPU, **options
         )
 
-    def reveal(self, replies, out, key=None, **options) -> Job[BatchReport]:
+    def reveal(self, replies, out, key=None, **options) -> Job[RevealReport]:
         return reveal_replies(
             self.folder, key or self.key, replies, out, self.party, device=CPU, **options
         )
 
     def install(self, path, key=None, **options) -> str:
         return install_model(self.folder, path, key or self.key, self.party, **options)
+
+    def segmenter(self, key=None) -> Segmenter:
+        return Segmenter.load(self.folder, key or self.key, CPU)
+
+    def map_here(self, queries, out, key=None, **options) -> Job[BatchReport]:
+        return map_here(
+            self.folder, key or self.key, queries, out, self.party, device=CPU, **options
+        )
+
+    @property
+    def to_itself(self) -> Addressed:
+        return Addressed(self.party, [self.card])
 
     def segment(self, out, cases=None, key=None, **options) -> Job[BatchReport]:
         cases = self.testing if cases is None else cases

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ppcmi_sf.bundle import ItemBatch, new_item_id
+from ppcmi_sf.bundle import ItemBatch, new_item_id, peek
 from ppcmi_sf.errors import (
     BundleError,
     KeyFileError,
@@ -21,6 +21,7 @@ from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import run
+from ppcmi_sf.workflows.report import RevealedCase
 
 
 def pixels(path):
@@ -54,6 +55,32 @@ def test_what_is_no_mask_is_not_replaced(north, tmp_path, only_failure):
     beside = run(north.reveal(north.replies, north.testing[0].image.parent, again=True))
     assert len(beside.failures) == 4
     assert all("would replace the image itself" in error.message for _, error in beside.failures)
+
+
+def test_the_report_says_what_each_mask_comes_of(both, open_site, open_server, tmp_path):
+    north, server = open_site(both), open_server(both)
+    queries = run(north.queries(tmp_path / "q", north.testing[:2])).written
+    replies = run(server.map(queries, tmp_path / "r")).written
+    report = run(north.reveal(replies, tmp_path / "m"))
+    assert [case.mask for case in report.cases] == report.written
+    for case, revealed, query, reply in zip(
+        north.testing[:2], report.cases, queries, replies, strict=True
+    ):
+        assert revealed == RevealedCase(
+            name=case.name,
+            source=str(case.image.resolve()),
+            mask=tmp_path / "m" / f"{case.name}.png",
+            reply_id=reply.stem,
+            query_id=query.stem,
+            sender="server",
+            network=peek(reply, north.party.identity).model,
+            new=True,
+        )
+    # A mask that is there is told as well, but not as one of this reply; a failure is not.
+    again = run(north.reveal([north.old_queries[0], *replies], tmp_path / "m"))
+    assert again.skipped == [case.name for case in north.testing[:2]]
+    assert again.cases == [dataclasses.replace(case, new=False) for case in report.cases]
+    assert all(case.mask.is_file() for case in again.cases)
 
 
 # -- replays ----------------------------------------------------------------------------
