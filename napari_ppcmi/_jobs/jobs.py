@@ -1,0 +1,269 @@
+"""Jobs of one viewer: requests to its worker, and signals in the GUI thread.
+
+The worker is started when the first widget is opened, and ends with the last one or with napari.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import time
+import weakref
+from contextlib import suppress
+from typing import Any
+
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
+
+from napari_ppcmi._jobs.process import EVENT_ENDED, WorkerProcess
+from napari_ppcmi._protocol.keys import Lock, Unlock, Unlocked
+from napari_ppcmi._protocol.message import Answer, Failure, Request
+from napari_ppcmi._protocol.training import TrainServer, TrainSite
+from napari_ppcmi._session import Session
+
+CANCEL_MS = 1500
+"""So long a cancelled job may take to tidy up before the worker is ended by force."""
+
+IDLE_CHECK_MS = 5000
+
+
+class Job(QObject):
+    """One request on its way. ``finished`` comes always and after every other signal."""
+
+    progressed = Signal(object)
+    succeeded = Signal(object)
+    failed = Signal(object)
+    cancelled = Signal()
+    finished = Signal()
+
+    def __init__(self, jobs: Jobs, number: int, request: Request) -> None:
+        super().__init__(jobs)
+        self.number, self.request = number, request
+        self.is_cancelling = self.is_paused = False
+        self._jobs = jobs
+
+    def cancel(self) -> None:
+        """Stop it within two seconds; nothing half-written stays."""
+        if not self.is_cancelling:
+            self.is_cancelling = True
+            self._jobs.cancel(self)
+
+    def pause(self) -> None:
+        """Let it wait after its current step."""
+        self.is_paused = True
+        self._jobs.tell(self, "pause")
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.is_paused = False
+        self._jobs.tell(self, "resume")
+
+
+class Jobs(QObject):
+    """The worker of one viewer.
+
+    Parameters
+    ----------
+    session
+        The viewer's session; it is told when something is unlocked or locked.
+    """
+
+    status_changed = Signal(str)
+    busy_changed = Signal(object)
+    """The long job that runs now, or ``None``."""
+
+    _event = Signal(object, int, str, object)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.device = ""
+        self.status = "Ready."
+        self._numbers = itertools.count(1)
+        self._jobs: dict[int, Job] = {}
+        self._process: WorkerProcess | None = None
+        self._unlock: Unlock | None = None
+        self._widgets = 0
+        self._last_use = time.monotonic()
+        # Queued: the events come from another thread.
+        self._event.connect(self._on_event, Qt.ConnectionType.QueuedConnection)
+        self._idle = QTimer(self)
+        self._idle.timeout.connect(self._lock_when_idle)
+        self._idle.start(IDLE_CHECK_MS)
+        atexit.register(_end_quietly, weakref.ref(self))
+
+    @property
+    def running(self) -> Job | None:
+        """The long job that runs now."""
+        return next((job for job in self._jobs.values() if not job.request.quick), None)
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Process id of the worker, if there is one."""
+        return None if self._process is None else self._process.pid
+
+    def attach(self, widget: QObject) -> None:
+        """Keep the worker for as long as a widget lives; start it now, so that it is warm."""
+        self._widgets += 1
+        widget.destroyed.connect(self._detach)
+        self._ensure()
+
+    def _detach(self) -> None:
+        self._widgets -= 1
+        if self._widgets == 0:
+            self.close()
+
+    def submit(self, request: Request) -> Job:
+        """Hand over a request. Connect to the job's signals at once: they come later."""
+        job = Job(self, next(self._numbers), request)
+        process = self._ensure()
+        self._jobs[job.number] = job
+        self._last_use = time.monotonic()
+        if isinstance(request, Unlock):
+            job.succeeded.connect(lambda opened: self._set_unlocked(request, opened))
+        elif isinstance(request, Lock):
+            self._unlock = None
+            self.session.set_locked()
+        process.submit(job.number, request)
+        if not request.quick:
+            self.busy_changed.emit(self.running)
+        return job
+
+    def lock(self) -> Job:
+        """Forget everything secret, here and in the worker."""
+        return self.submit(Lock())
+
+    def say(self, text: str) -> None:
+        """Set the status line."""
+        self.status = text
+        self.status_changed.emit(text)
+
+    def cancel(self, job: Job) -> None:
+        """See :meth:`Job.cancel`."""
+        self.say("Cancelling…")
+        self.tell(job, "cancel")
+        QTimer.singleShot(CANCEL_MS, lambda: self._kill_if_there(job.number))
+
+    def tell(self, job: Job, event: str) -> None:
+        """Say something to a job that may have ended."""
+        if self._process is not None and job.number in self._jobs:
+            self._process.tell(job.number, event)
+
+    def close(self) -> None:
+        """End the worker with whatever it does. Another request starts a new one."""
+        process, self._process = self._process, None
+        self._unlock = None
+        self.session.set_locked()
+        if process is not None:
+            process.end()
+            process.kill()
+            process.join()
+
+    def _kill_if_there(self, number: int) -> None:
+        if number in self._jobs and self._process is not None:
+            self._process.kill()
+
+    def _ensure(self) -> WorkerProcess:
+        if self._process is None:
+            self._process = self._start()
+        return self._process
+
+    def _start(self) -> WorkerProcess:
+        process: WorkerProcess
+
+        def tell(number: int, event: str, message: object) -> None:
+            with suppress(RuntimeError):  # the window, and this object with it, is gone
+                self._event.emit(process, number, event, message)
+
+        process = WorkerProcess(tell)
+        if self._unlock is not None:  # the one before had it open
+            process.submit(0, self._unlock)
+        return process
+
+    def _recycle(self) -> None:
+        """Take a fresh worker: the memory of the old one is given back for sure."""
+        old, self._process = self._process, None
+        if old is not None:
+            old.end()
+        self._ensure()
+
+    def _on_event(self, process: WorkerProcess, number: int, event: str, message: Any) -> None:
+        if process is not self._process:
+            return  # a worker that was given up
+        if event == EVENT_ENDED:
+            self._process = None
+            for left in list(self._jobs):
+                self._end(left, "crashed")
+        elif event == "ready":
+            self.device = str(message)
+            self.status_changed.emit(self.status)
+        elif event == "progress" and number in self._jobs:
+            self._jobs[number].progressed.emit(message)
+        elif number in self._jobs:
+            self._end(number, event, message)
+
+    def _end(self, number: int, event: str, message: Answer | None = None) -> None:
+        job = self._jobs.pop(number)
+        self._last_use = time.monotonic()
+        heavy = isinstance(job.request, TrainSite | TrainServer) or event == "cancelled"
+        if heavy and self._process is not None and self.running is None:
+            self._recycle()
+        self._tell(job, event, message)
+        if not job.request.quick:
+            self.busy_changed.emit(self.running)
+        job.finished.emit()
+        job.deleteLater()
+
+    def _tell(self, job: Job, event: str, message: Answer | None) -> None:
+        if event == "succeeded":
+            self.say("Ready.")
+            job.succeeded.emit(message)
+        elif job.is_cancelling:  # also where it had to be ended by force
+            self.say("Cancelled. Nothing was changed.")
+            job.cancelled.emit()
+        else:
+            failure = message if isinstance(message, Failure) else _crash()
+            self.say(failure.message)
+            job.failed.emit(failure)
+
+    def _set_unlocked(self, request: Unlock, opened: Unlocked) -> None:
+        self._unlock = request
+        self.session.set_unlocked(opened)
+
+    def _lock_when_idle(self) -> None:
+        minutes = self.session.preferences.lock_minutes
+        if self._unlock is None or self._jobs or minutes <= 0:
+            return
+        if time.monotonic() - self._last_use > 60 * minutes:
+            self.lock()
+            self.say("Locked, since nothing was done for a while.")
+
+
+def _crash() -> Failure:
+    return Failure(
+        message="The worker that does the computing has ended unexpectedly.",
+        hint="Try again: it starts anew. If memory was short, close other images first.",
+        kind="Crash",
+    )
+
+
+def _end_quietly(jobs: weakref.ref[Jobs]) -> None:
+    living = jobs()
+    if living is not None:
+        with suppress(RuntimeError):  # Qt has deleted it already
+            living.close()
+
+
+_of_viewer: weakref.WeakKeyDictionary[Any, Jobs] = weakref.WeakKeyDictionary()
+
+
+def peek_jobs(viewer: Any) -> Jobs | None:
+    """The jobs of a viewer, if any widget of it was opened."""
+    return _of_viewer.get(getattr(viewer, "__wrapped__", viewer))
+
+
+def jobs_for(viewer: Any) -> Jobs:
+    """The jobs (and with them the session) of a viewer; the same for all its widgets."""
+    real = getattr(viewer, "__wrapped__", viewer)
+    if real not in _of_viewer:
+        _of_viewer[real] = Jobs(Session())
+    return _of_viewer[real]

@@ -1,0 +1,123 @@
+"""The worker as a child process: started, fed, and ended. No Qt.
+
+Everything that arrives is handed to one function, in a thread of this module.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from io import BufferedReader
+from typing import Any, cast
+
+from napari_ppcmi._protocol.message import Message, Request, from_head, to_head
+from napari_ppcmi._protocol.wire import Closed, Wire
+
+EVENT_ENDED = "ended"
+_GRACE_SECONDS = 2.0
+
+
+class WorkerProcess:
+    """One child. When it has ended, make another one.
+
+    Parameters
+    ----------
+    on_event
+        Called with a job's number (0 for none), the event's name and its message, if any.
+        ``ended`` comes last and once, whatever the reason.
+    """
+
+    def __init__(self, on_event: Callable[[int, str, object], None]) -> None:
+        self._on_event = on_event
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "napari_ppcmi._worker.main"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        assert self._child.stdin is not None and self._child.stdout is not None
+        self._wire = Wire(cast(BufferedReader, self._child.stdout), self._child.stdin)
+        self._outgoing: list[tuple[dict[str, Any], tuple[Any, ...]]] = []
+        self._has_outgoing = threading.Condition()
+        self._closing = False
+        self._threads = [
+            threading.Thread(target=self._receive, name="ppcmi-receive", daemon=True),
+            threading.Thread(target=self._send, name="ppcmi-send", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._child.pid
+
+    def submit(self, number: int, request: Request) -> None:
+        """Hand over a request; large arrays are sent by another thread."""
+        self._put({"job": number, "event": "request", **to_head(request)}, request.arrays)
+
+    def tell(self, number: int, event: str) -> None:
+        """Say ``cancel``, ``pause`` or ``resume`` to a job."""
+        self._put({"job": number, "event": event}, ())
+
+    def _put(self, head: dict[str, Any], arrays: tuple[Any, ...]) -> None:
+        with self._has_outgoing:
+            self._outgoing.append((head, arrays))
+            self._has_outgoing.notify()
+
+    def end(self) -> None:
+        """Ask the child to end; it does so at once, whatever it is doing. Does not wait."""
+        with self._has_outgoing:
+            self._closing = True
+            self._has_outgoing.notify()
+
+    def kill(self) -> None:
+        """End the child by force."""
+        with suppress(OSError):
+            self._child.kill()
+
+    def join(self) -> None:
+        """Wait until the child and both threads are gone."""
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_GRACE_SECONDS)
+        self.kill()
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join(_GRACE_SECONDS)
+
+    def _send(self) -> None:
+        try:
+            while True:
+                with self._has_outgoing:
+                    self._has_outgoing.wait_for(lambda: self._outgoing or self._closing)
+                    if self._closing:
+                        break
+                    head, arrays = self._outgoing.pop(0)
+                self._wire.send(head, arrays)
+        except Closed:
+            pass  # the receiving thread tells
+        self._wire.close()
+
+    def _receive(self) -> None:
+        with suppress(Closed):
+            while True:
+                frame = self._wire.receive()
+                head = frame.head
+                message: Message | str | None = head.get("device")
+                if "class" in head:
+                    message = from_head(head, frame.arrays)
+                self._on_event(int(head.get("job", 0)), head["event"], message)
+        self.end()  # the sending thread, too
+        with suppress(subprocess.TimeoutExpired):
+            self._child.wait(_GRACE_SECONDS)
+        self.kill()
+        self._child.wait()
+        assert self._child.stdout is not None
+        self._child.stdout.close()
+        self._on_event(0, EVENT_ENDED, self._child.returncode)

@@ -1,0 +1,75 @@
+"""What is remembered between two starts: places and habits, never a secret.
+
+napari keeps ``general`` (the manifest's ``configurations``), which its own dialog shows; the
+places that were used last stand in a small file of ours. Older versions of napari have no such
+settings: then the defaults hold.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import appdirs
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.files import write_text
+
+PLUGIN = "napari-ppcmi"
+FILE = "places.json"
+_MAX_BYTES = 64 * 1024
+
+
+class Preferences(BaseModel):
+    """Places used last, and the habits of napari's dialog."""
+
+    model_config = ConfigDict(extra="ignore", validate_assignment=True)
+
+    home: Path | None = None
+    site_folder: Path | None = None
+    key_file: Path | None = None
+    outbox: Path | None = None
+    inbox: Path | None = None
+    device: str = "auto"
+    lock_minutes: float = 15
+    mask_opacity: float = 0.5
+
+    @classmethod
+    def load(cls) -> Preferences:
+        """Read both; what cannot be read counts as never chosen."""
+        chosen = cls()
+        path = _file()
+        try:
+            if path.stat().st_size <= _MAX_BYTES:
+                chosen = cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValidationError, UnicodeDecodeError):
+            pass  # a fresh start; the next choice writes it anew
+        for name, value in _from_napari().items():
+            setattr(chosen, name, value)
+        return chosen
+
+    def remember(self, **places: Path | None) -> None:
+        """Keep places for the next start, if they can be kept."""
+        for name, place in places.items():
+            setattr(self, name, place)
+        kept = self.model_dump_json(
+            include={"home", "site_folder", "key_file", "outbox", "inbox"}, indent=1
+        )
+        with suppress(PPCMIError):  # a full disk must not stop the choice itself
+            write_text(_file(), kept + "\n", mode=0o600)
+
+
+def _file() -> Path:
+    return Path(appdirs.user_config_dir(PLUGIN, appauthor=False)) / FILE
+
+
+def _from_napari() -> dict[str, Any]:
+    try:
+        from napari.settings import get_plugin_settings
+
+        general = get_plugin_settings(PLUGIN).general
+    except (ImportError, KeyError, AttributeError):
+        return {}
+    return {name: getattr(general, name) for name in ("device", "lock_minutes", "mask_opacity")}

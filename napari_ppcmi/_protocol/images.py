@@ -1,0 +1,167 @@
+"""Images in, masks out: opening files, segmenting, saving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from napari_ppcmi._protocol.keys import ClassInfo
+from napari_ppcmi._protocol.message import Answer, Request
+from ppcmi_sf.imaging.geometry import Geometry
+
+
+class Provenance(Answer):
+    """Where a mask comes from: enough to find out later, and nothing secret.
+
+    Attributes
+    ----------
+    study, encoders, network, key_id
+        Fingerprints: the study's, of this site's encoders, of the mapping network, and of the
+        client key.
+    query_id, reply_id
+        Of the bundles, where it came by a reply.
+    server
+        Name of the partner who answered; empty for this computer itself.
+    """
+
+    made: str
+    study: str
+    study_name: str
+    site: str
+    encoders: str = ""
+    network: str = ""
+    key_id: str = ""
+    query_id: str = ""
+    reply_id: str = ""
+    server: str = ""
+    version: str = ""
+
+
+class OpenedImage(Answer):
+    """An image file. ``arrays``: float32, in the axis order of the file, channels last."""
+
+    name: str
+    path: Path
+    geometry: Geometry
+
+
+class Mask(Answer):
+    """A mask. ``arrays``: uint8 class indices, in the axis order of the image.
+
+    Attributes
+    ----------
+    name
+        Of the case.
+    source
+        Path of the image, or empty for a layer that was never a file.
+    saved
+        Where it lies already.
+    """
+
+    name: str
+    geometry: Geometry
+    classes: tuple[ClassInfo, ...]
+    provenance: Provenance
+    source: str = ""
+    saved: Path | None = None
+
+
+class OpenImage(Request):
+    """Read an image file or DICOM folder. Answer: :class:`OpenedImage`."""
+
+    path: Path
+    frame: int | None = None
+    series_uid: str | None = None
+
+
+class ListSeries(Request):
+    """Which DICOM series a folder holds. Answer: :class:`SeriesList`."""
+
+    quick: ClassVar[bool] = True
+
+    folder: Path
+
+
+class SeriesInfo(Answer):
+    """One series: nothing that names the patient."""
+
+    uid: str
+    description: str
+    file_count: int
+
+
+class SeriesList(Answer):
+    """All series of a folder."""
+
+    series: tuple[SeriesInfo, ...]
+
+
+class Segment(Request):
+    """Segment one image with the mapping network of this site. Answer: :class:`Mask`.
+
+    ``arrays``: the image as in :class:`OpenedImage`.
+
+    Attributes
+    ----------
+    source
+        Path of the image's file if it has one, kept with the result.
+    slice_axis
+        How a volume is cut; ``None`` as the site was trained.
+    keep_in
+        Folder to save the mask in, so that a crash loses nothing.
+    """
+
+    name: str
+    geometry: Geometry
+    source: str = ""
+    slice_axis: int | None = None
+    device: str = "auto"
+    keep_in: Path | None = None
+
+
+class SaveMask(Request):
+    """Write a mask in the grid of its image. ``arrays``: uint8 labels. Answer: :class:`SavedMask`.
+
+    Attributes
+    ----------
+    path
+        Its suffix chooses the format: ``.nii``, ``.nii.gz``, ``.mha``, ``.nrrd`` or ``.png``.
+    """
+
+    path: Path
+    geometry: Geometry
+
+
+class SavedMask(Answer):
+    """Where the mask is now."""
+
+    path: Path
+
+
+class KeptMasks(Request):
+    """Masks that were saved by themselves in a folder. Answer: :class:`KeptMaskList`."""
+
+    quick: ClassVar[bool] = True
+
+    folder: Path
+
+
+class KeptMask(Answer):
+    """One of them."""
+
+    name: str
+    path: Path
+    source: str
+    made: str
+
+
+class KeptMaskList(Answer):
+    """The newest first."""
+
+    masks: tuple[KeptMask, ...]
+
+
+class OpenKeptMask(Request):
+    """Read a mask that was saved by itself. Answer: :class:`Mask`."""
+
+    path: Path

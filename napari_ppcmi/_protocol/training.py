@@ -1,0 +1,106 @@
+"""Training: a site's autoencoders, a server's mapping network, and the server's answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from napari_ppcmi._protocol.bundles import CaseInfo, CaseProblem
+from napari_ppcmi._protocol.message import Answer, Request
+
+
+class NewStudy(Request):
+    """Write a study file. Answer: :class:`~.keys.StudyInfo`."""
+
+    quick: ClassVar[bool] = True
+
+    file: Path
+    name: str
+    modality: str
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int] = (256, 256)
+    channels: int = 1
+    arrangement: Literal["escrow", "blind"] = "escrow"
+    autoencoder: Literal["ppcmi-sf", "small"] = "ppcmi-sf"
+    mapping: Literal["fused", "paper"] = "fused"
+
+
+class TrainSite(Request):
+    """Train a site's autoencoders. A training that was stopped goes on. Answer: SiteTrained.
+
+    Attributes
+    ----------
+    data
+        Folder of images and masks; or ``None``, and ``cases`` names them.
+    """
+
+    study_file: Path
+    name: str
+    site_folder: Path
+    data: Path | None = None
+    cases: tuple[CaseInfo, ...] = ()
+    epochs: int = 100
+    batch_size: int = 8
+    seed: int = 0
+    slice_axis: int | None = None
+    retrain: bool = False
+    device: str = "auto"
+
+
+class SiteTrained(Answer):
+    """What came of it: slices, and the loss on those set apart (``None`` if there are none)."""
+
+    site_folder: Path
+    training_slices: int
+    validation_slices: int
+    image_loss: float | None
+    mask_loss: float | None
+    problems: tuple[CaseProblem, ...] = ()
+
+
+class TrainServer(Request):
+    """Train the mapping network. Answer: :class:`ServerTrained`.
+
+    Attributes
+    ----------
+    bundles, shares
+        Files, or folders of them.
+    """
+
+    study_file: Path
+    server_folder: Path
+    bundles: tuple[Path, ...]
+    shares: tuple[Path, ...] = ()
+    epochs: int = 60
+    batch_size: int = 24
+    seed: int = 0
+    retrain: bool = False
+    again: bool = False
+    device: str = "auto"
+
+
+class ServerTrained(Answer):
+    """What came of it."""
+
+    server_folder: Path
+    pairs: dict[str, int]
+    parameters: int
+    loss: float | None
+
+
+class AnswerQueries(Request):
+    """At a mapping server: answer queries. Answer: :class:`~.bundles.BatchResult`."""
+
+    server_folder: Path
+    queries: tuple[Path, ...]
+    out: Path
+    device: str = "auto"
+    again: bool = False
+
+
+class PublishModel(Request):
+    """At a mapping server: write the network for one site. Answer: BatchResult."""
+
+    server_folder: Path
+    recipient: str
+    out: Path

@@ -1,0 +1,109 @@
+"""A folder of bundles as a table that follows the folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import QFileSystemWatcher, QTimer, Signal
+from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+
+from napari_ppcmi._jobs import Jobs
+from napari_ppcmi._protocol.bundles import BundleInfo, FolderListing, ScanFolder
+from napari_ppcmi._widgets.parts import wrapping
+
+_SETTLE_MS = 300  # files come in bursts
+_ROWS_SHOWN = 5
+_HEADINGS = ("Kind", "From", "Written", "State")
+_KINDS = {
+    "query": "question",
+    "reply": "reply",
+    "training": "training pairs",
+    "model": "mapping network",
+    "": "?",
+}
+
+
+class BundleTable(QWidget):
+    """Bundles of one folder, with sender, kind, date and state.
+
+    Parameters
+    ----------
+    kinds
+        Show these kinds alone; all if empty.
+    """
+
+    listed = Signal()
+    """After the folder was looked at and the table shows it."""
+
+    def __init__(
+        self, jobs: Jobs, name: str, kinds: tuple[str, ...] = (), parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self._jobs, self._kinds = jobs, kinds
+        self._folder: Path | None = None
+        self.bundles: list[BundleInfo] = []
+        self.table = QTableWidget(0, len(_HEADINGS), objectName=name)
+        self.table.setHorizontalHeaderLabels(list(_HEADINGS))
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
+        self.table.verticalHeader().hide()
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
+        self.problem = wrapping(name=f"{name}_problem")
+        self.problem.hide()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.table)
+        layout.addWidget(self.problem)
+        self.table.itemSelectionChanged.connect(self._tell_problem)
+        self._watcher = QFileSystemWatcher(self)
+        self._settle = QTimer(self, singleShot=True, interval=_SETTLE_MS)
+        self._watcher.directoryChanged.connect(lambda _path: self._settle.start())
+        self._settle.timeout.connect(self.look)
+
+    def watch(self, folder: Path | None) -> None:
+        """Show a folder, and follow it."""
+        if self._watcher.directories():
+            self._watcher.removePaths(self._watcher.directories())
+        self._folder = folder
+        if folder is not None and folder.is_dir():
+            self._watcher.addPath(str(folder))
+        self.look()
+
+    def look(self) -> None:
+        """Look at the folder now."""
+        if self._folder is None:
+            self._show(FolderListing(folder=Path(), bundles=()))
+            return
+        self._jobs.submit(ScanFolder(folder=self._folder)).succeeded.connect(self._show)
+
+    def selected(self) -> list[BundleInfo]:
+        """The selected bundles, or all if none is selected."""
+        rows = sorted({index.row() for index in self.table.selectedIndexes()})
+        return [self.bundles[row] for row in rows] or list(self.bundles)
+
+    def _show(self, listing: FolderListing) -> None:
+        if self._folder is not None and listing.folder != self._folder:
+            return  # of a folder that was left meanwhile
+        self.bundles = [b for b in listing.bundles if not self._kinds or b.kind in self._kinds]
+        self.table.setRowCount(len(self.bundles))
+        for row, bundle in enumerate(self.bundles):
+            texts = (
+                _KINDS.get(bundle.kind, bundle.kind),
+                bundle.sender or "?",
+                bundle.written[:16].replace("T", " "),
+                bundle.state,
+            )
+            tip = bundle.problem or f"{bundle.file.name}: {bundle.items} slices"
+            for column, text in enumerate(texts):
+                item = QTableWidgetItem(text)
+                item.setToolTip(tip)
+                self.table.setItem(row, column, item)
+        self._tell_problem()
+        self.listed.emit()
+
+    def _tell_problem(self) -> None:
+        problems = [b.problem for b in self.selected() if b.problem]
+        chosen = bool(self.table.selectedIndexes())
+        self.problem.setText(problems[0] if problems and chosen else "")
+        self.problem.setVisible(bool(self.problem.text()))

@@ -1,0 +1,153 @@
+"""Replies become masks over the images that they belong to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._layers import image_layers
+from napari_ppcmi._overlay import amounts, layer_path, make_overlay, read_layer
+from napari_ppcmi._protocol.bundles import OpenRevealed, Reveal, RevealedFile, RevealedMasks
+from napari_ppcmi._protocol.images import Mask, OpenedImage, OpenImage
+from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._widgets.bundle_table import BundleTable
+from napari_ppcmi._widgets.job_panel import JobPanel
+from napari_ppcmi._widgets.parts import button, listen, wrapping
+from napari_ppcmi._widgets.results_table import ResultsTable
+from ppcmi_sf.errors import PPCMIError
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+
+_USABLE = ("verified", "already used")
+
+
+class DecodePage(QWidget):
+    """The fourth page of the workspace.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer that gets the masks.
+    """
+
+    finished = Signal()
+    """After every reply was dealt with, whatever came of it."""
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self._jobs = jobs_for(napari_viewer)
+        self._jobs.attach(self)
+        self._waiting: list[RevealedFile] = []
+        self._shown: tuple[object, ...] = ()
+        self.state = wrapping(name="site")
+        self.replies = BundleTable(self._jobs, "replies", ("reply",))
+        self.decode = button(
+            "&Show masks",
+            "decode",
+            "Decode the selected replies (all, if none is selected) and lay each mask over the "
+            "image that it belongs to.",
+            self.show_masks,
+        )
+        self.results = ResultsTable()
+        self.panel = JobPanel(self._jobs)
+        layout = QVBoxLayout(self)
+        for widget in (self.state, self.replies, self.decode, self.panel, self.results):
+            layout.addWidget(widget)
+        layout.addStretch()
+        listen(self, self._jobs.session.changed, self._show_session)
+        listen(self, self._jobs.session.arrived, lambda _where: self.replies.look())
+        self._show_session()
+
+    def show_masks(self) -> None:
+        """Decode the selected replies; masks that were decoded before are shown again."""
+        folder = self._jobs.session.masks_folder
+        chosen = [
+            b.file for b in self.replies.selected() if b.state in ("verified", "already used")
+        ]
+        if folder is None:
+            self._fail("The key is locked.", "Unlock it on the Key page first.")
+        elif not chosen:
+            self._fail(
+                "There is no reply that can be used.",
+                "Put replies into the inbox, or ask the mapping network on the Exchange page.",
+            )
+        else:
+            request = Reveal(replies=tuple(chosen), out=folder, device=self._jobs.session.device)
+            job = self.panel.run(request, self._revealed, disable=[self.decode])
+            job.finished.connect(self._next)
+
+    def _revealed(self, result: RevealedMasks) -> None:
+        self._waiting = list(result.masks)
+        if result.problems:
+            text = " ".join(f"{p.failure.message} {p.failure.hint}" for p in result.problems)
+            self.panel.show_failure(Failure(message=text))
+
+    def _next(self) -> None:
+        if not self._waiting:
+            self.finished.emit()
+            return
+        case = self._waiting.pop(0)
+        job = self._jobs.submit(OpenRevealed(case=case))
+        job.succeeded.connect(lambda mask: self._place(mask))
+        job.failed.connect(self.panel.show_failure)
+        job.failed.connect(lambda _failure: self._next())
+
+    def _place(self, mask: Mask) -> None:
+        layer = self._layer_of(mask)
+        if layer is not None:
+            self._overlay(layer, mask)
+            self._next()
+            return
+        job = self._jobs.submit(OpenImage(path=mask.source))
+        job.succeeded.connect(lambda opened: self._open_and_overlay(opened, mask))
+        job.failed.connect(self.panel.show_failure)
+        job.finished.connect(self._next)
+
+    def _layer_of(self, mask: Mask) -> Image | None:
+        from napari.layers import Image
+
+        kept = self._jobs.session.kept_layers.get(mask.source)
+        original = kept() if kept is not None else None
+        for layer in self._viewer.layers:
+            if not isinstance(layer, Image):
+                continue
+            if layer is original or str(layer_path(layer)) == mask.source:
+                try:
+                    if read_layer(layer).geometry.shape == mask.geometry.shape:
+                        return layer
+                except PPCMIError:
+                    continue
+        return None
+
+    def _open_and_overlay(self, opened: OpenedImage, mask: Mask) -> None:
+        from napari.layers import Layer
+
+        for data in image_layers(opened.arrays[0], opened.geometry, opened.name, opened.path):
+            layer = self._viewer.add_layer(Layer.create(*data))
+        self._overlay(layer, mask)
+
+    def _overlay(self, layer: Image, mask: Mask) -> None:
+        opacity = self._jobs.session.preferences.mask_opacity
+        added = self._viewer.add_layer(make_overlay(read_layer(layer), mask, opacity=opacity))
+        self.results.add(added.name, amounts(mask))
+
+    def _show_session(self) -> None:
+        session = self._jobs.session
+        name = session.site.name if session.site is not None else ""
+        self.state.setText(
+            f"Replies for site {name}. Research software, not a medical device." if name
+            else "Locked. Unlock key and identity on the Key page first."
+        )  # fmt: skip
+        shown = (session.inbox, name, session.identity)
+        if shown != self._shown:
+            self._shown = shown
+            self.replies.watch(session.inbox)
+
+    def _fail(self, message: str, hint: str) -> None:
+        self.panel.show_failure(Failure(message=message, hint=hint))

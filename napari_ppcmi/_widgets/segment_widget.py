@@ -1,0 +1,211 @@
+"""One button: the chosen image gets its mask. Nothing leaves this computer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._layers import METADATA_KEY
+from napari_ppcmi._overlay import LayerImage, amounts, make_overlay, read_layer
+from napari_ppcmi._protocol.images import Mask, SavedMask, SaveMask, Segment
+from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._widgets.job_panel import JobPanel
+from napari_ppcmi._widgets.parts import listen, wrapping
+from napari_ppcmi._widgets.results_table import ResultsTable
+from ppcmi_sf.errors import PPCMIError
+
+if TYPE_CHECKING:
+    from napari.layers import Image, Labels
+
+_FORMATS = "NIfTI (*.nii.gz);;NIfTI, not compressed (*.nii);;MetaImage (*.mha);;NRRD (*.nrrd)"
+_AXES = (("as the site was trained", None), ("first axis", 0), ("second axis", 1), ("third", 2))
+
+
+class SegmentWidget(QWidget):
+    """Segments image layers with the mapping network of the unlocked site.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose layers are segmented.
+    """
+
+    finished = Signal()
+    """After the last chosen image was dealt with, whatever came of it."""
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = napari_viewer
+        self._jobs = jobs_for(napari_viewer)
+        self._jobs.attach(self)
+        self._waiting: list[LayerImage] = []
+        self._build()
+        layers = napari_viewer.layers
+        for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
+            listen(self, event, self._list_layers)
+        listen(self, layers.selection.events.changed, self._follow_selection)
+        listen(self, self._jobs.session.changed, self._show_site)
+        self._list_layers()
+        self._show_site()
+
+    def _build(self) -> None:
+        self.site = wrapping(name="site")
+        self.image = QComboBox(objectName="image")
+        self.image.setToolTip("The image that gets a mask. Several can be selected in the list.")
+        self.image.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.axis = QComboBox(objectName="axis")
+        self.axis.setToolTip("Volumes are segmented slice by slice: along which axis?")
+        for text, axis in _AXES:
+            self.axis.addItem(text, axis)
+        self.button = QPushButton("&Segment", objectName="segment")
+        self.button.setToolTip("Make a mask of the image, here on this computer.")
+        self.button.clicked.connect(self.segment)
+        self.save = QPushButton("Save &mask…", objectName="save")
+        self.save.setToolTip("Save the selected mask in the grid of its image.")
+        self.save.clicked.connect(self._ask_where)
+        self.results = ResultsTable()
+        self.panel = JobPanel(self._jobs)
+        form = QFormLayout()
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        form.addRow("&Image", self.image)
+        form.addRow("S&lices along", self.axis)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.site)
+        layout.addLayout(form)
+        for widget in (self.button, self.panel, self.results, self.save):
+            layout.addWidget(widget)
+        layout.addStretch()
+
+    def segment(self) -> None:
+        """Segment every selected image layer, or the one that is chosen in the list."""
+        self.panel.clear()
+        chosen = self._chosen()
+        if not chosen:
+            self._fail("There is no image to segment.", "Open one first, for example by a drop.")
+            return
+        try:
+            self._waiting = [read_layer(layer) for layer in chosen]
+        except PPCMIError as error:
+            self._fail(error.message, error.hint)
+            return
+        self._next()
+
+    def _chosen(self) -> list[Image]:
+        images = _images(self._viewer)
+        selected = [layer for layer in images if layer in self._viewer.layers.selection]
+        if len(selected) > 1:
+            return selected
+        at = self.image.currentIndex()
+        return images[at : at + 1] if at >= 0 else []
+
+    def _next(self) -> None:
+        if not self._waiting:
+            self.finished.emit()
+            return
+        image = self._waiting.pop(0)
+        session = self._jobs.session
+        axis = self.axis.currentData() if len(image.geometry.shape) == 3 else None
+        request = Segment(
+            arrays=(image.data,),
+            name=_file_name(image.name),
+            geometry=image.geometry,
+            source=image.source,
+            slice_axis=2 - axis if axis is not None and image.is_reversed else axis,
+            device=session.device,
+            keep_in=session.masks_folder,
+        )
+        job = self.panel.run(request, lambda mask: self._show(image, mask), disable=[self.button])
+        job.cancelled.connect(self._waiting.clear)
+        job.failed.connect(lambda _: self._waiting.clear())
+        job.finished.connect(self._next)
+
+    def _show(self, image: LayerImage, mask: Mask) -> None:
+        opacity = self._jobs.session.preferences.mask_opacity
+        layer = make_overlay(image, mask, opacity=opacity)
+        self._viewer.add_layer(layer)
+        self.results.add(layer.name, amounts(mask))
+        self._jobs.session.arrived.emit("masks")
+
+    def _ask_where(self) -> None:
+        layer = self._mask_to_save()
+        if layer is None:
+            self._fail("There is no mask to save.", "Select the mask in the list of layers.")
+            return
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Save the mask", f"{_file_name(layer.name)}.nii.gz", _FORMATS
+        )
+        if name:
+            self.save_to(layer, Path(name))
+
+    def save_to(self, layer: Labels, path: Path) -> None:
+        """Write a mask in the grid of its image; the suffix chooses the format."""
+        own = layer.metadata[METADATA_KEY]
+        data = layer.data.T if own.get("is_reversed") else layer.data
+        request = SaveMask(arrays=(data.astype("uint8"),), path=path, geometry=own["geometry"])
+        self.panel.run(request, self._saved, disable=[self.save])
+
+    def _saved(self, saved: SavedMask) -> None:
+        self._jobs.say(f"Saved {saved.path.name}.")
+
+    def _mask_to_save(self) -> Labels | None:
+        from napari.layers import Labels
+
+        masks = [
+            layer
+            for layer in self._viewer.layers
+            if isinstance(layer, Labels) and "geometry" in layer.metadata.get(METADATA_KEY, {})
+        ]
+        selected = [layer for layer in masks if layer in self._viewer.layers.selection]
+        return next(iter(reversed(selected or masks)), None)
+
+    def _fail(self, message: str, hint: str) -> None:
+        self.panel.show_failure(Failure(message=message, hint=hint))
+
+    def _list_layers(self) -> None:
+        current = self.image.currentText()
+        self.image.clear()
+        self.image.addItems([layer.name for layer in _images(self._viewer)])
+        at = self.image.findText(current)
+        self.image.setCurrentIndex(at if at >= 0 else self.image.count() - 1)
+        self._follow_selection()
+
+    def _follow_selection(self) -> None:
+        images = _images(self._viewer)
+        active = self._viewer.layers.selection.active
+        if active in images:
+            self.image.setCurrentIndex(images.index(active))
+
+    def _show_site(self) -> None:
+        session = self._jobs.session
+        if session.site is None or session.key is None:
+            text = "Locked. Unlock your key on the Key page, or try the demo site there."
+        elif not session.site.can_segment:
+            text = "No mapping network is installed at this site: use Encode and Exchange."
+        else:
+            classes = ", ".join(one.name for one in session.site.study.classes[1:])
+            text = f"Site {session.site.name}, study {session.site.study.name}: {classes}."
+        self.site.setText(f"{text} Research software, not a medical device.")
+
+
+def _images(viewer: Any) -> list[Image]:
+    from napari.layers import Image
+
+    return [layer for layer in viewer.layers if isinstance(layer, Image)]
+
+
+def _file_name(name: str) -> str:
+    """A layer's name as one that every file system takes."""
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip(". ") or "image"

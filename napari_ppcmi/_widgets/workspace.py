@@ -1,0 +1,47 @@
+"""The four pages in the order of the work, in one dock."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
+
+from napari_ppcmi._widgets.decode_page import DecodePage
+from napari_ppcmi._widgets.encode_page import EncodePage
+from napari_ppcmi._widgets.exchange_page import ExchangePage
+from napari_ppcmi._widgets.key_page import KeyPage
+
+_LEAST_WIDTH = 300
+
+
+class Workspace(QWidget):
+    """Key, Encode, Exchange, Decode.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer that it works for.
+    """
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setMinimumWidth(_LEAST_WIDTH)
+        self.key = KeyPage(napari_viewer)
+        self.encode = EncodePage(napari_viewer)
+        self.exchange = ExchangePage(napari_viewer)
+        self.decode = DecodePage(napari_viewer)
+        self.tabs = QTabWidget(objectName="pages")
+        for title, page in (
+            ("&1 Key", self.key),
+            ("&2 Encode", self.encode),
+            ("&3 Exchange", self.exchange),
+            ("&4 Decode", self.decode),
+        ):
+            scroll = QScrollArea()
+            scroll.setWidgetResizable(True)
+            scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+            scroll.setWidget(page)
+            self.tabs.addTab(scroll, title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.tabs)

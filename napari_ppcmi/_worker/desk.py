@@ -1,0 +1,97 @@
+"""What the worker keeps open between two requests: secrets, and networks that are loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ppcmi_sf.errors import KeyFileError
+from ppcmi_sf.home import Home, Party
+from ppcmi_sf.keys import ClientKey
+
+if TYPE_CHECKING:
+    from ppcmi_sf.workflows.segment import Segmenter
+
+
+@dataclass
+class Desk:
+    """Everything that a request may use besides its own fields.
+
+    Attributes
+    ----------
+    home, key, party, site_folder
+        What is unlocked; ``None`` while it is not.
+    """
+
+    home: Home | None = None
+    key: ClientKey | None = None
+    party: Party | None = None
+    site_folder: Path | None = None
+    _segmenter: tuple[object, Segmenter] | None = field(default=None, repr=False)
+
+    def lock(self) -> None:
+        """Forget everything secret."""
+        self.home = self.key = self.party = self.site_folder = self._segmenter = None
+
+    def require_key(self) -> ClientKey:
+        """The client key.
+
+        Raises
+        ------
+        KeyFileError
+            It is not unlocked.
+        """
+        if self.key is None:
+            raise KeyFileError(
+                "The client key is locked.", hint="Unlock it on the Key page, then try again."
+            )
+        return self.key
+
+    def require_party(self) -> Party:
+        """The identity, with its home.
+
+        Raises
+        ------
+        KeyFileError
+            It is not unlocked.
+        """
+        if self.party is None:
+            raise KeyFileError(
+                "The identity is locked.", hint="Unlock it on the Key page, then try again."
+            )
+        return self.party
+
+    def require_site(self) -> Path:
+        """The site's folder.
+
+        Raises
+        ------
+        KeyFileError
+            None was chosen.
+        """
+        if self.site_folder is None:
+            raise KeyFileError(
+                "No site folder is open.", hint="Choose it on the Key page, then unlock."
+            )
+        return self.site_folder
+
+    def segmenter(self, device: str) -> Segmenter:
+        """The networks of the open site, loaded once for as long as their files are the same.
+
+        Raises
+        ------
+        PPCMIError
+            Something is locked, missing or damaged.
+        """
+        from ppcmi_sf.device import choose_device
+        from ppcmi_sf.workflows.segment import Segmenter
+
+        key, folder = self.require_key(), self.require_site()
+        files = sorted(folder.glob("*.safetensors"))
+        stamps = tuple((file.name, file.stat().st_mtime_ns) for file in files)
+        wanted = (key.key_id, folder, device, stamps)
+        if self._segmenter is None or self._segmenter[0] != wanted:
+            self._segmenter = None  # the old networks may go before the new ones come
+            self._segmenter = wanted, Segmenter.load(folder, key, choose_device(device))
+        return self._segmenter[1]

@@ -1,0 +1,204 @@
+"""What would leave this computer, for a person to look at; nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from napari_ppcmi._protocol.bundles import CaseInfo, CaseProblem, ExportReview, ReviewExport
+from napari_ppcmi._protocol.keys import IdentityInfo
+from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._worker.desk import Desk
+from ppcmi_sf.bundle import BundleHeader
+from ppcmi_sf.cards import ContactCard
+from ppcmi_sf.data import Case
+from ppcmi_sf.data.layouts.psfh import COLOUR_AXIS
+from ppcmi_sf.data.layouts.psfh import matches as is_psfh
+from ppcmi_sf.errors import InputFileError, PPCMIError
+from ppcmi_sf.home import Party
+from ppcmi_sf.imaging import MedicalImage, fit_to_grid, read_image
+from ppcmi_sf.progress import Job, Progress
+
+if TYPE_CHECKING:
+    from ppcmi_sf.roles import Site
+    from ppcmi_sf.workflows.folders import TrainingRecord
+    from ppcmi_sf.workflows.preview import ExportPreview
+
+
+def engine_case(info: CaseInfo) -> Case:
+    """A case as the engine has it; colours are where its data set keeps them."""
+    image = info.image
+    colours = image.parent.name == "image_mha" and is_psfh(image.parent.parent)
+    return Case(info.name, image, info.mask, info.group, COLOUR_AXIS if colours else None)
+
+
+def batch_problems(failures: Iterable[tuple[str, PPCMIError]]) -> list[CaseProblem]:
+    """What failed, in words."""
+    return [CaseProblem(name=name, failure=Failure.of(error)) for name, error in failures]
+
+
+def cards_of(party: Party, fingerprints: Sequence[str]) -> list[ContactCard]:
+    """The cards to encrypt to; the party's own stands for itself.
+
+    Raises
+    ------
+    ContactError, KeyFileError
+        One is no contact any more, revoked or expired.
+    """
+    own, cards = party.identity, []
+    for fingerprint in fingerprints:
+        if fingerprint == own.fingerprint:
+            own.require_current()
+            cards.append(own.card)
+            continue
+        known = party.home.contacts.find(fingerprint)
+        name = known.name if known else f"{fingerprint[:16]}…"
+        cards.append(party.home.contacts.recipient_of(fingerprint, name))
+    return cards
+
+
+def load_site(desk: Desk, device: str) -> tuple[Site, str]:
+    """The open site and the id of its encoders; it may have no mapping network.
+
+    Raises
+    ------
+    PPCMIError
+        Something is locked, missing or damaged.
+    """
+    from ppcmi_sf.device import choose_device
+    from ppcmi_sf.workflows.folders import SiteFolder
+
+    try:
+        segmenter = desk.segmenter(device)
+    except PPCMIError:
+        # Whatever is wrong with the site itself is told by this.
+        return SiteFolder(desk.require_site()).load(desk.require_key(), choose_device(device))
+    return segmenter.site, segmenter.encoders
+
+
+@dataclass
+class _Tally:
+    """Slices of the cases that can be read, and a look at the first of them."""
+
+    slices: list[tuple[Case, int]] = field(default_factory=list)
+    problems: list[tuple[str, PPCMIError]] = field(default_factory=list)
+    preview: ExportPreview | None = None
+    picture_of: str = ""
+
+
+def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
+    """The header, the size and the recipients of what would be written, and two pictures."""
+    from ppcmi_sf.bundle.writer import expected_bytes
+    from ppcmi_sf.workflows.folders import SiteFolder
+    from ppcmi_sf.workflows.outgoing import Addressed
+    from ppcmi_sf.workflows.protect import bundle_header
+
+    folder, key, party = desk.require_site(), desk.require_key(), desk.require_party()
+    key.require_current()
+    party.home.key_epochs.require_newest(key)
+    cards = cards_of(party, request.recipients)
+    yield Progress(0, len(request.cases), "Loading the site's networks")
+    site, encoders = load_site(desk, request.device)
+    record = SiteFolder(folder).record()
+    tally = yield from _count(request, site, record)
+    preview = tally.preview
+    if preview is None:
+        raise _nothing(tally.problems)
+    headers = [
+        bundle_header(
+            request.purpose, site.study, key, encoders, Addressed(party, cards), items,
+            request.precision,
+        )
+        for items in _bundle_sizes(request, site, record, tally.slices)
+    ]  # fmt: skip
+    return ExportReview(
+        arrays=(preview.original, preview.reconstruction),
+        bundles=len(headers),
+        items=sum(header.items for header in headers),
+        byte_count=sum(expected_bytes(header, cards) for header in headers),
+        recipients=tuple(_shown(card) for card in cards),
+        header=tuple(_header_lines(headers[0])),
+        picture_of=tally.picture_of,
+        method=preview.method,
+        correlation=preview.correlation,
+        ssim=preview.ssim,
+        problems=tuple(batch_problems(tally.problems)),
+    )
+
+
+def _count(request: ReviewExport, site: Site, record: TrainingRecord) -> Job[_Tally]:
+    from ppcmi_sf.workflows.preview import preview_slice
+
+    tally, axis = _Tally(), record.slice_axis
+    frame = record.frame if request.purpose == "training" else None
+    for number, info in enumerate(request.cases):
+        yield Progress(number, len(request.cases), f"Looking at {info.name}")
+        case = engine_case(info)
+        try:
+            image: MedicalImage = read_image(
+                case.image, frame=frame, channel_axis=case.channel_axis
+            )
+            count = fit_to_grid(image.geometry, site.study, slice_axis=axis).slice_count
+            if tally.preview is None:
+                tally.preview = preview_slice(site, image, slice_axis=axis)
+                place = f", slice {count // 2 + 1} of {count}" if count > 1 else ""
+                tally.picture_of = case.name + place
+            tally.slices.append((case, count))
+        except PPCMIError as error:
+            tally.problems.append((case.name, error))
+    return tally
+
+
+def _bundle_sizes(
+    request: ReviewExport, site: Site, record: TrainingRecord, slices: list[tuple[Case, int]]
+) -> list[int]:
+    """How many items each bundle holds."""
+    from ppcmi_sf.workflows.protect import MAX_TRAINING_ITEMS, default_copies
+
+    if request.purpose == "query":
+        return [count for _, count in slices]
+    copies = default_copies(site.study) if request.copies is None else request.copies
+    left = sum(
+        count * (1 if case.group in record.validation_groups else copies) for case, count in slices
+    )
+    sizes = [MAX_TRAINING_ITEMS] * (left // MAX_TRAINING_ITEMS)
+    return sizes + [left % MAX_TRAINING_ITEMS] * bool(left % MAX_TRAINING_ITEMS)
+
+
+def _header_lines(header: BundleHeader) -> Iterable[tuple[str, str]]:
+    """Every field that there is, also those that a later version may bring."""
+    for name in BundleHeader.model_fields:
+        if name == "layout":
+            for entry in header.layout:
+                shape = " x ".join(str(length) for length in entry.shape)
+                yield f"layout: {entry.name}", f"{entry.dtype}, {shape}"
+        elif name == "bundle_id":
+            yield name, "random, drawn when it is written"
+        elif name == "recipients":
+            yield name, ", ".join(header.recipients)
+        else:
+            yield name, str(getattr(header, name))
+
+
+def _shown(card: ContactCard) -> IdentityInfo:
+    return IdentityInfo(
+        name=card.name,
+        fingerprint=card.fingerprint,
+        words=card.words,
+        created=card.created,
+        expires=card.expires,
+        note=card.validity.expiry_note(f"The card of '{card.name}'") or "",
+    )
+
+
+def _nothing(problems: list[tuple[str, PPCMIError]]) -> PPCMIError:
+    if len(problems) == 1:
+        return problems[0][1]
+    if not problems:
+        return InputFileError("images", "none was chosen.", hint="Add an image first.")
+    first = problems[0][1]
+    return PPCMIError(
+        f"None of the {len(problems)} images can be protected. The first: {first.message}",
+        hint=first.hint,
+    )

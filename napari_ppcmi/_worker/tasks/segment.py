@@ -1,0 +1,51 @@
+"""Segment one image with the mapping network of the open site."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from napari_ppcmi._protocol.images import Mask, Provenance, Segment
+from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.tasks.kept import keep_mask
+from napari_ppcmi._worker.tasks.keys import class_infos
+from ppcmi_sf import __version__
+from ppcmi_sf.errors import InputFileError
+from ppcmi_sf.progress import Job
+from ppcmi_sf.registry.database import utc_now
+
+
+def segment(desk: Desk, request: Segment) -> Job[Mask]:
+    """Segment; keep the mask in a folder if one is named."""
+    from ppcmi_sf.imaging import MedicalImage
+
+    segmenter = desk.segmenter(request.device)
+    values = np.asarray(request.arrays[0], np.float32)
+    if not np.isfinite(values).all():
+        raise InputFileError(
+            request.source or request.name,
+            "some of its values are not finite numbers.",
+            hint="Replace them, then segment again.",
+        )
+    image = MedicalImage(values, request.geometry)
+    labels = yield from segmenter.segment(image, slice_axis=request.slice_axis)
+    provenance = Provenance(
+        made=utc_now(),
+        study=segmenter.study.fingerprint,
+        study_name=segmenter.study.name,
+        site=desk.require_key().site,
+        encoders=segmenter.encoders,
+        network=segmenter.network,
+        key_id=segmenter.key_id,
+        version=__version__,
+    )
+    mask = Mask(
+        arrays=(labels,),
+        name=request.name,
+        geometry=request.geometry,
+        classes=class_infos(segmenter.study),
+        provenance=provenance,
+        source=request.source,
+    )
+    if request.keep_in is None:
+        return mask
+    return mask.model_copy(update={"saved": keep_mask(request.keep_in, mask)})

@@ -1,0 +1,119 @@
+"""A mask's layer lies exactly on the image's, whoever made that one; no window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Image
+
+from napari_ppcmi._layers import METADATA_KEY
+from napari_ppcmi._overlay import amounts, make_overlay, read_layer
+from napari_ppcmi._protocol.images import Mask, Provenance
+from napari_ppcmi._protocol.keys import ClassInfo
+from ppcmi_sf.errors import InputFileError
+
+CLASSES = (
+    ClassInfo(name="background", color="#000000"),
+    ClassInfo(name="ventricle", color="#ff0000"),
+    ClassInfo(name="wall", color="#00ff00"),
+)
+
+
+def mask_of(image, labels) -> Mask:
+    provenance = Provenance(made="now", study="0" * 64, study_name="test", site="north")
+    return Mask(
+        arrays=(labels,),
+        name=image.name,
+        geometry=image.geometry,
+        classes=CLASSES,
+        provenance=provenance,
+    )
+
+
+PLACES = [
+    {},
+    {"scale": (2.5, 0.5, 0.7), "translate": (3, -4, 5)},
+    {"rotate": (10, 20, 30), "scale": (3, 1, 1)},
+    {"shear": (0.1, 0.2, 0.3)},
+    {"affine": np.array([[0, 0, 2, 1], [0, -1, 0, 2], [0.5, 0, 0, 3], [0, 0, 0, 1.0]])},
+    {"units": ("mm", "mm", "mm"), "axis_labels": ("slice", "row", "column")},
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_everything_that_places_the_image_places_the_mask(place):
+    layer = Image(np.random.default_rng(0).random((4, 5, 6)), **place)
+    before = {key: np.copy(value) for key, value in vars(read_layer(layer))["placed"].items()
+              if key in ("scale", "translate")}  # fmt: skip
+    image = read_layer(layer)
+    labels = np.zeros(image.geometry.shape, np.uint8)
+    labels[1, 2, 3] = 2
+    overlay = make_overlay(image, mask_of(image, labels))
+    assert overlay.data.shape == layer.data.shape
+    at = np.argwhere(overlay.data == 2)[0]
+    assert tuple(at) == ((3, 2, 1) if image.is_reversed else (1, 2, 3))
+    for index in np.ndindex(2, 2, 2):
+        corner = np.array(index) * 3
+        np.testing.assert_allclose(overlay.data_to_world(corner), layer.data_to_world(corner))
+    assert overlay.units == layer.units
+    assert overlay.axis_labels == layer.axis_labels
+    for key, value in before.items():
+        np.testing.assert_array_equal(getattr(layer, key), value)
+
+
+def test_a_foreign_volume_is_cut_along_its_thickest_axis():
+    layer = Image(np.zeros((4, 50, 60)), scale=(5, 1, 1), units="mm")
+    image = read_layer(layer)
+    assert image.geometry.shape == (60, 50, 4)
+    assert image.geometry.spacing == (1, 1, 5)
+    assert image.geometry.slice_axis == 2
+    assert image.data.shape == (60, 50, 4, 1)
+
+
+def test_units_of_length_become_millimetres_and_pixels_stay_pixels():
+    layer = Image(np.zeros((4, 5)), scale=(200, 100), units="um")
+    geometry = read_layer(layer).geometry
+    np.testing.assert_allclose(geometry.spacing, (0.2, 0.1))
+    assert geometry.has_physical_size
+    assert not read_layer(Image(np.zeros((4, 5)))).geometry.has_physical_size
+
+
+def test_colours_and_multiscale_images():
+    image = read_layer(Image(np.zeros((4, 5, 4), np.uint8), rgb=True))
+    assert image.data.shape == (4, 5, 3)
+    pyramid = [np.zeros((8, 8)), np.zeros((4, 4))]
+    assert read_layer(Image(pyramid, multiscale=True)).geometry.shape == (8, 8)
+
+
+def test_a_layer_with_four_axes_is_refused_in_words():
+    with pytest.raises(InputFileError, match="4 axes") as told:
+        read_layer(Image(np.zeros((2, 3, 4, 5))))
+    assert told.value.hint
+
+
+def test_names_and_colours_of_the_classes_and_where_the_mask_is_from():
+    layer = Image(np.zeros((4, 5)))
+    image = read_layer(layer)
+    overlay = make_overlay(image, mask_of(image, np.ones((4, 5), np.uint8)))
+    assert list(overlay.features["class"]) == ["background", "ventricle", "wall"]
+    np.testing.assert_allclose(overlay.colormap.color_dict[1], (1, 0, 0, 1))
+    assert overlay.colormap.color_dict[0][3] == 0
+    assert overlay.metadata[METADATA_KEY]["provenance"]["site"] == "north"
+    overlay.data_setitem((np.array([0]), np.array([0])), 2)
+    assert overlay.data[0, 0] == 2
+    overlay.undo()
+    assert overlay.data[0, 0] == 1
+
+
+def test_amounts_are_volumes_areas_or_pixels():
+    labels = np.zeros((60, 50, 4), np.uint8)
+    labels[:10, :10, :2] = 1
+    image = read_layer(Image(np.zeros((4, 50, 60)), scale=(5, 1, 1), units="mm"))
+    ventricle, wall = amounts(mask_of(image, labels))
+    assert (ventricle.amount, ventricle.unit) == (1.0, "ml")
+    assert wall.amount == 0
+    flat = read_layer(Image(np.zeros((4, 5)), scale=(2, 2), units="mm"))
+    assert amounts(mask_of(flat, np.ones((4, 5), np.uint8)))[0].unit == "mm²"
+    assert amounts(mask_of(flat, np.ones((4, 5), np.uint8)))[0].amount == 80
+    pixels = read_layer(Image(np.zeros((4, 5))))
+    assert amounts(mask_of(pixels, np.ones((4, 5), np.uint8)))[0].unit == "pixels"
