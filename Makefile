@@ -28,7 +28,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format sample-data build clean distclean
+.PHONY: help install demo screenshots test lint format sample-data build clean distclean
 
 help: ## List what make can do
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sort \
@@ -42,6 +42,12 @@ install: $(STAMPS)/install ## Set up .venv with torch, the project and its tools
 
 demo: $(STAMPS)/install ## The whole method on synthetic images of three sites -> demo-output/
 	$(BIN)/ppcmi demo --out demo-output $(DEMO_ARGS)
+	@if [ -n "$$DISPLAY$$WAYLAND_DISPLAY" ] || [ "$$(uname -s)" = Darwin ]; then \
+		$(BIN)/python scripts/demo_window.py; \
+	else echo "There is no display, so napari is not opened."; fi
+
+screenshots: $(STAMPS)/install $(STAMPS)/display ## Pictures of every page -> docs/images/
+	$(TEST_ENV) $(XVFB) $(BIN)/python scripts/screenshots.py
 
 test: $(STAMPS)/install $(STAMPS)/display ## Every test, with a real napari under a virtual display
 	$(TEST_ENV) $(XVFB) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
