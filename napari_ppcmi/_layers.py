@@ -62,12 +62,19 @@ def image_layers(image: MedicalImage, name: str, path: Path) -> list[LayerData]:
     path
         The image's file, kept in the layer's metadata.
     """
-    *spatial, channels = image.data.shape
+    return layers_of(image.data, image.geometry, name, path)
+
+
+def layers_of(
+    data: NDArray[np.float32], geometry: Geometry, name: str, path: Path
+) -> list[LayerData]:
+    """Make the layers of values, channels last, as :func:`image_layers` does."""
+    *spatial, channels = data.shape
     layers: list[LayerData] = []
     for channel in range(channels):
-        keywords = _keywords(image.geometry, len(spatial), path)
+        keywords = _keywords(geometry, len(spatial), path)
         keywords["name"] = name if channels == 1 else f"{name} [{channel}]"
-        layers.append((image.data[..., channel], keywords, "image"))
+        layers.append((data[..., channel], keywords, "image"))
     return layers
 
 

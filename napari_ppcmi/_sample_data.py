@@ -24,6 +24,20 @@ def open_volume() -> list[LayerData]:
     return _pair(folder / "image.nii.gz", folder / "mask.nii.gz", "Oblique volume")
 
 
+def open_demo() -> list[LayerData]:
+    """Open an image for the demo site, and tell how to unlock that site."""
+    from napari.utils.notifications import show_info
+
+    from ppcmi_sf.imaging import read_image
+
+    path = _sample_data() / "ultrasound" / "images" / "north_000.png"
+    show_info(
+        "Open Plugins > PPCMI-SF > PPCMI-SF workspace and press 'Demo site' on its Key page: "
+        "that sets up a key, trained models and a mapping network for this image."
+    )
+    return image_layers(read_image(path), "Ultrasound phantom", path)
+
+
 def _sample_data() -> Path:
     from ppcmi_sf.data.sample import sample_data_folder
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from importlib import import_module
 from typing import Annotated, Any, ClassVar
 
 from numpy.typing import NDArray
@@ -98,7 +100,14 @@ def from_head(head: dict[str, Any], arrays: tuple[Array, ...]) -> Message:
     KeyError, ValueError
         It is none of ours: the two sides are of different versions.
     """
-    return _classes(Message)[head["class"]].model_validate({**head["body"], "arrays": arrays})
+    return _vocabulary()[head["class"]].model_validate({**head["body"], "arrays": arrays})
+
+
+@cache
+def _vocabulary() -> dict[str, type[Message]]:
+    for topic in ("keys", "images", "bundles", "training"):
+        import_module(f"napari_ppcmi._protocol.{topic}")
+    return _classes(Message)
 
 
 def _classes(base: type[Message]) -> dict[str, type[Message]]:

@@ -8,7 +8,7 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_ppcmi._jobs import jobs_for
-from napari_ppcmi._layers import image_layers
+from napari_ppcmi._layers import layers_of
 from napari_ppcmi._overlay import amounts, layer_path, make_overlay, read_layer
 from napari_ppcmi._protocol.bundles import OpenRevealed, Reveal, RevealedFile, RevealedMasks
 from napari_ppcmi._protocol.images import Mask, OpenedImage, OpenImage
@@ -128,7 +128,7 @@ class DecodePage(QWidget):
     def _open_and_overlay(self, opened: OpenedImage, mask: Mask) -> None:
         from napari.layers import Layer
 
-        for data in image_layers(opened.arrays[0], opened.geometry, opened.name, opened.path):
+        for data in layers_of(opened.arrays[0], opened.geometry, opened.name, opened.path):
             layer = self._viewer.add_layer(Layer.create(*data))
         self._overlay(layer, mask)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from types import FrameType, GeneratorType
 from typing import Any, BinaryIO
 
+from napari_ppcmi._protocol.keys import Lock, Unlock
 from napari_ppcmi._protocol.message import (
     Answer,
     Failure,
@@ -88,8 +89,8 @@ class Worker:
         try:
             while True:
                 self._take(self._wire.receive())
-        except Closed:
-            os._exit(0)  # napari is gone: nobody waits for anything any more
+        finally:
+            os._exit(0)  # napari is gone, or speaks another version: nobody waits any more
 
     def _take(self, frame: Frame) -> None:
         head, number = frame.head, int(frame.head["job"])
@@ -97,6 +98,9 @@ class Worker:
             request = from_head(head, frame.arrays)
             assert isinstance(request, Request)
             ticket = self._tickets[number] = _Ticket(number, request)
+            if isinstance(request, Unlock | Lock):  # whatever comes after it relies on it
+                self._reply(ticket, self._result_of(ticket))
+                return
             (self._quick if request.quick else self._jobs).put(ticket)
             return
         told = self._tickets.get(number)

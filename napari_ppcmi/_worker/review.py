@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from napari_ppcmi._protocol.bundles import CaseInfo, CaseProblem, ExportReview, ReviewExport
-from napari_ppcmi._protocol.keys import IdentityInfo
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.tasks.keys import identity_info
 from ppcmi_sf.bundle import BundleHeader
 from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.data import Case
@@ -117,7 +117,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
         bundles=len(headers),
         items=sum(header.items for header in headers),
         byte_count=sum(expected_bytes(header, cards) for header in headers),
-        recipients=tuple(_shown(card) for card in cards),
+        recipients=tuple(identity_info(card, f"The card of '{card.name}'") for card in cards),
         header=tuple(_header_lines(headers[0])),
         picture_of=tally.picture_of,
         method=preview.method,
@@ -179,17 +179,6 @@ def _header_lines(header: BundleHeader) -> Iterable[tuple[str, str]]:
             yield name, ", ".join(header.recipients)
         else:
             yield name, str(getattr(header, name))
-
-
-def _shown(card: ContactCard) -> IdentityInfo:
-    return IdentityInfo(
-        name=card.name,
-        fingerprint=card.fingerprint,
-        words=card.words,
-        created=card.created,
-        expires=card.expires,
-        note=card.validity.expiry_note(f"The card of '{card.name}'") or "",
-    )
 
 
 def _nothing(problems: list[tuple[str, PPCMIError]]) -> PPCMIError:

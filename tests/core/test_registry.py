@@ -132,6 +132,15 @@ def test_items_of_a_bundle_are_told_in_their_order(registry, case, tmp_path):
 # -- what was made already --------------------------------------------------------------
 
 
+def test_what_was_sent_is_found_by_digest_and_by_id(registry, case, tmp_path):
+    made, _, _ = send(registry, case, tmp_path / "out")
+    for name, digest in ((made.bundle_id, "ff" * 32), ("renamed", "0d" * 32)):
+        note = registry.find_sent(name, digest)
+        assert (note.bundle_id, note.kind, note.items) == (made.bundle_id, "query", 3)
+        assert (note.recipients, note.digest) == ((THEM,), "0d" * 32)
+    assert registry.find_sent("renamed", "ff" * 32) is None
+
+
 def test_find_query_wants_everything_the_same(registry, case, tmp_path):
     made, file, _ = send(registry, case, tmp_path / "out")
     wanted = [case.source, case.stamp, KEY_ID, made.model]

@@ -1,4 +1,4 @@
-"""A home away from the user's own, viewers with and without GL, and a demo site that is unlocked."""
+"""A home away from the user's own, viewers without a window, and a demo site that is unlocked."""
 
 from __future__ import annotations
 

@@ -76,6 +76,27 @@ def read_envelope(path: Path) -> Envelope:
         return read_prelude(handle, path).envelope
 
 
+def read_digest(path: Path) -> str:
+    """The digest that names this very bundle. No identity is needed, and nothing is checked.
+
+    Raises
+    ------
+    InputFileError, BundleError
+        The file cannot be read, or is no bundle.
+    """
+    with open_received(Path(path), _NOUN) as handle:
+        prelude = read_prelude(handle, path)
+        digest = BundleDigest(pack_prelude(prelude.envelope_bytes, prelude.sealed_header))
+        left = os.fstat(handle.fileno()).st_size - prelude.length - TRAILER_BYTES
+        while left > 0:
+            sealed = handle.read(min(left, CHUNK_BYTES + TAG_BYTES))
+            if not sealed:
+                raise cut_short(path)
+            digest.add(sealed)
+            left -= len(sealed)
+    return digest.hexdigest()
+
+
 def peek(path: Path, identity: Identity) -> BundleHeader:
     """Decrypt the header alone. Its signature is not checked: use it to sort files, no more.
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ppcmi_sf.bundle.crypto import BundleDigest, ContentKey
-from ppcmi_sf.bundle.format import CHUNK_BYTES, pack_prelude
+from ppcmi_sf.bundle.format import CHUNK_BYTES, TAG_BYTES, file_length, pack_prelude
 from ppcmi_sf.bundle.header import (
     MAX_RECIPIENTS,
     BundleHeader,
@@ -74,6 +74,13 @@ def _payload_size(header: BundleHeader) -> int:
     last = header.record_count - 1
     full = record_length(header.record_layout(0)) if last else 0
     return last * full + record_length(header.record_layout(last))
+
+
+def expected_bytes(header: BundleHeader, recipients: Sequence[ContactCard]) -> int:
+    """Bytes of the file that a bundle with this header, for these recipients, will have."""
+    envelope = ContentKey().envelope(recipients).to_bytes()
+    prelude = pack_prelude(envelope, bytes(len(header.to_bytes()) + TAG_BYTES))
+    return file_length(len(prelude), header.size)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.cli.console import command, say, show_result
 from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import (
@@ -21,14 +20,13 @@ from ppcmi_sf.cli.options import (
     ValidDaysOption,
 )
 from ppcmi_sf.dates import VALID_DAYS, valid_from_today
-from ppcmi_sf.errors import ContactError, KeyFileError, PPCMIError, StudyError
-from ppcmi_sf.home import Party
-from ppcmi_sf.keys import SUFFIX, ClientKey, KeyRecord, TransformShare, read_key_record
+from ppcmi_sf.errors import ContactError, KeyFileError, StudyError
+from ppcmi_sf.keys import SUFFIX, ClientKey, KeyRecord, read_key_record
 from ppcmi_sf.passphrase import forget as forget_passphrase
 from ppcmi_sf.passphrase import remember as remember_passphrase
 from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
-from ppcmi_sf.share import read_sealed, write_share
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows.send_share import require_free_share, send_share
 
 app = typer.Typer(help="The secret of a site.", no_args_is_help=True)
 
@@ -193,7 +191,7 @@ def share_transform(
             f"{study}: in a blind study the server gets no transform share.",
             hint="Send the training bundles alone.",
         )
-    _require_free_share(out)
+    require_free_share(out)
     credentials = Credentials(home, passphrase_file)
     party, client_key = credentials.party(), credentials.key(key)
     servers = credentials.recipients(to or [], spec.fingerprint)
@@ -204,7 +202,7 @@ def share_transform(
     client_key.require_current()
     party.home.key_epochs.require_newest(client_key)
     share = client_key.transform_share()
-    _send_share(out, share, party, servers[0])
+    send_share(out, share, party, servers[0])
     say(f"With this file, '{servers[0].name}' can read this site's latents, and nobody else.")
     show_result(
         {
@@ -224,17 +222,6 @@ def share_transform(
     )
 
 
-def _send_share(out: Path, share: TransformShare, party: Party, server: ContactCard) -> None:
-    """Enter it in the log first: rather an entry too many than a share that nobody noted."""
-    noted = {"study": share.study, "key_id": share.key_id, "epoch": share.epoch}
-    party.home.log.append("share sent", peers=(server.fingerprint,), **noted)
-    try:
-        write_share(out, share, party.identity, server)
-    except BaseException:
-        party.home.log.append("withdrawn", peers=(server.fingerprint,), **noted)
-        raise
-
-
 def _save_new(file: Path, key: ClientKey, credentials: Credentials, *, as_json: bool) -> None:
     key.save(file, credentials.new_passphrase("client key"))
     credentials.home.key_epochs.note(key)
@@ -249,19 +236,6 @@ def _require_free(file: Path) -> None:
             f"{file}: there is a file already, and a key is never overwritten.",
             hint="Choose another name.",
         )
-
-
-def _require_free_share(out: Path) -> None:
-    """A share may be written again; anything else (a key, say) is never replaced."""
-    if not out.exists():
-        return
-    try:
-        read_sealed(out)
-    except PPCMIError as error:
-        raise KeyFileError(
-            f"{out}: there is a file already that is no transform share (maybe a key).",
-            hint="Choose another name.",
-        ) from error
 
 
 def _fields(file: Path, record: KeyRecord) -> dict[str, Any]:

@@ -27,11 +27,11 @@ from ppcmi_sf.cli.options import (
     SeedOption,
     ServerDirOption,
     StudyOption,
-    bundle_files,
     pick_device,
 )
 from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows.bundle_files import bundle_files
 
 app = typer.Typer(help="What the mapping server does.", no_args_is_help=True)
 

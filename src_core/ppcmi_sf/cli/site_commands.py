@@ -36,13 +36,13 @@ from ppcmi_sf.cli.options import (
     SliceAxisOption,
     StudyOption,
     ToOption,
-    bundle_files,
     pick_device,
 )
 from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line, size
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows.bundle_files import bundle_files
 
 if TYPE_CHECKING:
     from ppcmi_sf.home import Party

@@ -10,6 +10,7 @@ from ppcmi_sf.imaging.io import (
     read_image,
     read_mask,
     write_mask,
+    write_mask_as,
 )
 from ppcmi_sf.imaging.slices import (
     GridFit,
@@ -37,4 +38,5 @@ __all__ = [
     "read_image",
     "read_mask",
     "write_mask",
+    "write_mask_as",
 ]

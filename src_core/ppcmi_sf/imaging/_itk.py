@@ -19,6 +19,8 @@ from ppcmi_sf.imaging.geometry import (
     default_slice_axis,
     is_usable,
     itk_affine,
+    itk_grid,
+    lies_flat,
     swap_first_axes,
 )
 
@@ -82,6 +84,9 @@ def read(
 def write(labels: NDArray[np.uint8], geometry: Geometry, path: Path) -> None:
     """Write labels, in the axis order of ``geometry``, with the original placement.
 
+    A single image that lies anywhere in space, of a format other than ITK's, becomes a volume
+    of one slice: a 2D file could not say where.
+
     Raises
     ------
     OSError
@@ -90,11 +95,14 @@ def write(labels: NDArray[np.uint8], geometry: Geometry, path: Path) -> None:
     """
     import SimpleITK as sitk
 
-    assert geometry.itk is not None  # every MetaImage and NRRD geometry has one
-    image = sitk.GetImageFromArray(labels if labels.ndim == 2 else labels.T)
-    image.SetSpacing(geometry.itk.spacing)
-    image.SetOrigin(geometry.itk.origin)
-    image.SetDirection(geometry.itk.direction)
+    grid = geometry.itk or _grid_of(geometry)
+    array = labels if labels.ndim == 2 else labels.T
+    if array.ndim < len(grid.spacing):
+        array = array[np.newaxis]
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(grid.direction)
     try:
         with native_quiet():
             sitk.WriteImage(image, str(path), useCompression=True)
@@ -104,6 +112,14 @@ def write(labels: NDArray[np.uint8], geometry: Geometry, path: Path) -> None:
         raise OSError(None, "the file format library refused") from error
     if not np.array_equal(written, sitk.GetArrayViewFromImage(image)):
         raise OSError(None, "what was written reads back differently")
+
+
+def _grid_of(geometry: Geometry) -> ItkGrid:
+    affine = geometry.affine_array()
+    if len(geometry.shape) == 3:
+        return itk_grid(affine, 3)
+    affine = swap_first_axes(affine)
+    return itk_grid(affine, 2 if lies_flat(affine) else 3)
 
 
 def _index_order(array: NDArray[Any], components: int) -> NDArray[np.float32]:

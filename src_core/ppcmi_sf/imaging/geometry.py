@@ -162,6 +162,23 @@ def itk_affine(grid: ItkGrid) -> NDArray[np.float64]:
     return np.asarray(LPS_TO_RAS @ affine)
 
 
+def itk_grid(affine: NDArray[np.float64], axes: int) -> ItkGrid:
+    """ITK grid of 2 or 3 axes of an affine (x, y, z index to RAS+ mm): :func:`itk_affine` back."""
+    lps = LPS_TO_RAS @ affine
+    lengths = np.linalg.norm(lps[:3, :axes], axis=0)
+    direction = lps[:axes, :axes] / lengths
+    return ItkGrid(
+        spacing=tuple(lengths.tolist()),
+        origin=tuple(lps[:axes, 3].tolist()),
+        direction=tuple(direction.ravel().tolist()),
+    )
+
+
+def lies_flat(affine: NDArray[np.float64]) -> bool:
+    """Whether a 2D image lies in the plane of x and y at height 0, so that two axes place it."""
+    return not affine[2, [0, 1, 3]].any() and not affine[:2, 2].any()
+
+
 def raster_geometry(rows: int, columns: int) -> Geometry:
     """Geometry of a picture without physical size: one pixel counts as 1 mm, LPS+ like ITK's."""
     affine = swap_first_axes(LPS_TO_RAS)

@@ -17,6 +17,7 @@ from ppcmi_sf.errors import InputFileError, StudyError
 from ppcmi_sf.files import atomic_path
 from ppcmi_sf.imaging import _itk, _nifti, _raster, dicom
 from ppcmi_sf.imaging._guard import check_finite, check_readable
+from ppcmi_sf.imaging._labels import class_indices, fit_to_image, size_text
 from ppcmi_sf.imaging.geometry import Family, Geometry
 
 _FAMILIES: dict[str, Family] = {
@@ -36,6 +37,13 @@ _FAMILIES: dict[str, Family] = {
     ".ima": "dicom",
 }
 _MASK_SUFFIX = {"metaimage": ".mha", "nrrd": ".nrrd", "raster": ".png", "dicom": ".nii.gz"}
+_MASK_FAMILY: dict[str, Family] = {
+    ".nii.gz": "nifti",
+    ".nii": "nifti",
+    ".mha": "metaimage",
+    ".nrrd": "nrrd",
+    ".png": "raster",
+}
 
 
 @dataclass(frozen=True)
@@ -169,8 +177,8 @@ def read_mask(
                 hint="Save the mask with class indices (0, 1, 2, ...) as its values.",
             )
     if image_geometry is not None:
-        values = _fit_to_image(path, values, geometry, image_geometry)
-    return _class_indices(path, values, class_count)
+        values = fit_to_image(path, values, geometry, image_geometry)
+    return class_indices(path, values, class_count)
 
 
 def write_mask(labels: NDArray[np.uint8], geometry: Geometry, folder: Path, name: str) -> Path:
@@ -206,27 +214,73 @@ def write_mask(labels: NDArray[np.uint8], geometry: Geometry, folder: Path, name
         raise InputFileError(
             name, "this cannot be the name of a file.", hint="Rename the case, without slashes."
         )
+    plain = _plain_labels(labels, geometry, name)
+    target = mask_path(geometry, folder, name)
+    family = "nifti" if geometry.family == "dicom" else geometry.family
+    _write(plain, geometry, family, target)
+    return target
+
+
+def write_mask_as(labels: NDArray[np.uint8], geometry: Geometry, path: Path) -> Path:
+    """Write a mask to a chosen file; its suffix chooses the format.
+
+    In the image's own format family this is what :func:`write_mask` does; in another one the
+    voxels lie in the same place, as far as that format can tell.
+
+    Parameters
+    ----------
+    labels, geometry
+        As for :func:`write_mask`.
+    path
+        Ends in ``.nii``, ``.nii.gz``, ``.mha``, ``.nrrd`` or, for pictures, ``.png``.
+
+    Raises
+    ------
+    InputFileError
+        No mask can be written in that format.
+    StudyError, ResourceError
+        As for :func:`write_mask`.
+    """
+    path = Path(path)
+    family = next((f for suffix, f in _MASK_FAMILY.items() if path.name.endswith(suffix)), None)
+    if family is None:
+        raise InputFileError(
+            path,
+            "masks are not written in a format of this name.",
+            hint=f"Let the name end in one of {', '.join(_MASK_FAMILY)}.",
+        )
+    plain = _plain_labels(labels, geometry, path.name)
+    if family == "raster" and plain.ndim != 2:
+        raise InputFileError(
+            path, "a picture cannot hold a volume.", hint="Choose .nii.gz, .mha or .nrrd."
+        )
+    _write(plain, geometry, family, path)
+    return path
+
+
+def _plain_labels(labels: NDArray[np.uint8], geometry: Geometry, name: str) -> NDArray[np.uint8]:
     labels = np.asarray(labels)
     if labels.shape != geometry.shape or labels.dtype.kind not in "bui":
         raise StudyError(
-            f"{name}: the mask ({_size(labels.shape)}, {labels.dtype}) does not fit the image "
-            f"({_size(geometry.shape)}).",
+            f"{name}: the mask ({size_text(labels.shape)}, {labels.dtype}) does not fit the image "
+            f"({size_text(geometry.shape)}).",
             hint="It was made from another image; make it again from this one.",
         )
     if labels.size and (labels.min() < 0 or labels.max() > 255):
         raise StudyError(
             f"{name}: the mask has values outside 0 to 255.", hint="Use class indices."
         )
-    plain = np.ascontiguousarray(labels, dtype=np.uint8)
-    target = mask_path(geometry, folder, name)
+    return np.ascontiguousarray(labels, dtype=np.uint8)
+
+
+def _write(plain: NDArray[np.uint8], geometry: Geometry, family: Family, target: Path) -> None:
     with atomic_path(target) as temporary:
-        if geometry.family == "raster":
+        if family == "raster":
             _raster.write(plain, temporary)
-        elif geometry.family in ("metaimage", "nrrd"):
-            _itk.write(plain, geometry, temporary)
-        else:
+        elif family == "nifti":
             _nifti.write(plain, geometry, temporary)
-    return target
+        else:
+            _itk.write(plain, geometry, temporary)
 
 
 def mask_path(geometry: Geometry, folder: Path, name: str) -> Path:
@@ -276,79 +330,3 @@ def _load(
         "not a kind of file that can be read.",
         hint=f"Supported are {', '.join(_FAMILIES)}, and folders of DICOM files.",
     )
-
-
-def _fit_to_image(
-    path: Path, values: NDArray[np.float32], own: Geometry, image: Geometry
-) -> NDArray[np.float32]:
-    """Check the mask's size, and its place where both files state one."""
-    if values.ndim == 3 and len(image.shape) == 2 and values.shape[2] == 1:
-        return _fit_flat(path, values, image)
-    if values.shape != image.shape:
-        raise _other_size(path, values.shape, image.shape)
-    if _states_place(own) and _states_place(image):
-        corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape])).reshape(
-            len(image.shape), -1
-        )
-        homogeneous = np.zeros((4, corners.shape[1]))
-        homogeneous[: len(image.shape)], homogeneous[3] = corners, 1
-        moved = (own.affine_array() - image.affine_array()) @ homogeneous
-        distance = float(np.linalg.norm(moved[:3], axis=0).max())
-        if distance > max(image.spacing):
-            raise InputFileError(
-                path,
-                "the mask has the size of its image but lies elsewhere: corners are up to "
-                f"{distance:.1f} mm apart (flipped, turned or shifted).",
-                hint="Save the mask in the grid of the image.",
-            )
-    return values
-
-
-def _fit_flat(path: Path, values: NDArray[np.float32], image: Geometry) -> NDArray[np.float32]:
-    """Take a volume of one slice as a 2D image: (i, j, 1) becomes (rows, columns)."""
-    flat = values[:, :, 0].T
-    if flat.shape != image.shape:
-        raise _other_size(path, flat.shape, image.shape)
-    return flat
-
-
-def _other_size(path: Path, own: tuple[int, ...], image: tuple[int, ...]) -> InputFileError:
-    return InputFileError(
-        path,
-        f"the mask is {_size(own)}, but its image is {_size(image)}.",
-        hint="Check that they belong together, and save the mask in the grid of the image.",
-    )
-
-
-def _states_place(geometry: Geometry) -> bool:
-    """Whether a header says more than the defaults that programs write without knowing."""
-    affine = geometry.affine_array()
-    if geometry.family == "raster" or not geometry.is_oriented:
-        return False
-    return not np.array_equal(np.abs(np.round(affine, 6)), np.eye(4)) and len(geometry.shape) == 3
-
-
-def _class_indices(path: Path, values: NDArray[np.float32], class_count: int) -> NDArray[np.uint8]:
-    whole = np.rint(values)
-    off = np.abs(values - whole) > 1e-4  # a rescale slope may leave rounding errors
-    if off.any():
-        raise InputFileError(
-            path,
-            f"the mask holds {float(values[off][0]):g}, which is no class index.",
-            hint="Save it with whole class indices, without smoothing and not as JPEG.",
-        )
-    if class_count == 2 and whole.max() == 255 and bool(np.isin(whole, (0, 255)).all()):
-        return np.asarray(whole > 0, dtype=np.uint8)
-    outside = (whole < 0) | (whole >= class_count)
-    if outside.any():
-        raise InputFileError(
-            path,
-            f"the mask holds class {int(whole[outside][0])}, but the study has classes 0 to "
-            f"{class_count - 1}.",
-            hint="Correct the mask, or add the class to the study file at every site.",
-        )
-    return whole.astype(np.uint8)
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(count) for count in shape)

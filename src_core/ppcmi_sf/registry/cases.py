@@ -77,6 +77,17 @@ class SentBundle:
     file_bytes: int
 
 
+@dataclass(frozen=True)
+class SentNote:
+    """What the registry knows of a bundle that went out; recipients by fingerprint."""
+
+    bundle_id: str
+    kind: str
+    recipients: tuple[str, ...]
+    items: int
+    digest: str
+
+
 class Registry:
     """The registry of one site or server.
 
@@ -147,6 +158,19 @@ class Registry:
                 items=row[2],
                 digest=row[3],
             )
+
+    def find_sent(self, bundle_id: str, digest: str) -> SentNote | None:
+        """The bundle that went out from here under this id or, sooner, with this digest."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT bundle_id, kind, peers, items, digest FROM bundles "
+                "WHERE direction = 'sent' AND (digest = ? OR bundle_id = ?) "
+                "ORDER BY digest = ? DESC LIMIT 1",
+                (digest, bundle_id, digest),
+            ).fetchone()
+        if row is None:
+            return None
+        return SentNote(row[0], row[1], tuple(json.loads(row[2])), row[3], row[4])
 
     def find_query(
         self,

@@ -98,7 +98,7 @@ def protect_queries(
                 )
                 fit = fit_to_grid(image.geometry, site.study, slice_axis=slice_axis)
                 items = [SentItem(new_item_id(), 0, n) for n in range(fit.slice_count)]
-                header = _header(
+                header = bundle_header(
                     "query", site.study, key, encoders, addressed, len(items), precision
                 )
                 path = bundle_path(out, header)
@@ -148,7 +148,7 @@ def protect_training_pairs(
     site, encoders = site_folder.load(key, device)
     _require_usable(key, addressed)
     if copies is None:
-        copies = 1 if site.study.mapping == "paper" else COPIES
+        copies = default_copies(site.study)
     record, ledger = site_folder.record(), site_folder.pairs
     parties = (addressed.party.identity.fingerprint, addressed.fingerprints)
     settings = (key.key_id, encoders, copies, precision, record, parties)
@@ -170,7 +170,9 @@ def protect_training_pairs(
         try:
             for chunk in pairs.chunks():
                 count = len(chunk)
-                header = _header("training", site.study, key, encoders, addressed, count, precision)
+                header = bundle_header(
+                    "training", site.study, key, encoders, addressed, count, precision
+                )
                 path = bundle_path(out, header)
                 sent_cases, items = pairs.items(chunk)
                 with send(
@@ -273,7 +275,12 @@ def _plan(data: SiteData, copies: int) -> Plan:
     ]
 
 
-def _header(
+def default_copies(study: StudySpec) -> int:
+    """How often each slice is exported for training, unless told."""
+    return 1 if study.mapping == "paper" else COPIES
+
+
+def bundle_header(
     kind: BundleKind,
     study: StudySpec,
     key: ClientKey,
@@ -282,6 +289,7 @@ def _header(
     items: int,
     precision: Precision,
 ) -> BundleHeader:
+    """Everything that a bundle of this site says; ``encoders`` is their id."""
     return make_header(
         kind,
         study=key.study,

@@ -22,6 +22,8 @@ from ppcmi_sf.bundle import (
     write_bundle,
 )
 from ppcmi_sf.bundle.header import TensorLayout
+from ppcmi_sf.bundle.reader import read_digest
+from ppcmi_sf.bundle.writer import expected_bytes
 from ppcmi_sf.errors import (
     BundleError,
     ResourceError,
@@ -56,6 +58,19 @@ def test_round_trip(batch_for, kind, precision, write, study, people, sender_of)
                 scale = value.abs().amax(dim=(2, 3), keepdim=True) / 127
                 assert (error <= scale * (0.5 + 1e-4)).all()
     assert [one.name for one in path.parent.iterdir()] == ["b.ppcmi"]
+
+
+@pytest.mark.parametrize("to", [("server",), ("server", "north")])
+def test_size_and_digest_without_opening(to, batch_for, write, study, people, sender_of):
+    path = write(batch_for(study), to=to)
+    with open_bundle(path, people["server"], sender_of) as bundle:
+        header, digest = bundle.header, bundle.digest
+    assert expected_bytes(header, [people[name].card for name in to]) == path.stat().st_size
+    assert read_digest(path) == digest
+    data = bytearray(path.read_bytes())
+    data[-200] ^= 1
+    path.write_bytes(data)
+    assert read_digest(path) != digest
 
 
 def test_int8_of_a_channel_that_is_zero(batch_for, write, study, people, sender_of):

@@ -1,0 +1,173 @@
+"""What the sites of a collaboration agree on, asked for in a dialog."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QPlainTextEdit,
+    QRadioButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_ppcmi._jobs import Jobs
+from napari_ppcmi._protocol.keys import StudyInfo
+from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._protocol.training import NewStudy
+from napari_ppcmi._widgets.parts import button, wrapping
+from napari_ppcmi._widgets.training_parts import chooser, named, wrapped_form
+
+_MODALITIES = (
+    ("Magnetic resonance (MR)", "MR"),
+    ("Ultrasound (US)", "US"),
+    ("Computed tomography (CT)", "CT"),
+    ("X-ray (XR)", "XR"),
+    ("Something else", "OTHER"),
+)
+_ARRANGEMENTS: tuple[tuple[Literal["escrow", "blind"], str, str], ...] = (
+    (
+        "escrow",
+        "&Escrow",
+        "Each site gives the mapping server a share of its key. The masks are better, and the "
+        "server has to be trusted: it can undo the protection of the features.",
+    ),
+    (
+        "blind",
+        "Bl&ind",
+        "The mapping server holds no secret and works on protected features alone. It need not "
+        "be trusted as much, and the masks may be less exact.",
+    ),
+)
+_STEP = 32
+
+
+class NewStudyDialog(QDialog):
+    """Asks for a study and writes its file.
+
+    Parameters
+    ----------
+    jobs
+        The viewer's.
+    """
+
+    made = Signal(object)
+    """Path of the new study file."""
+
+    def __init__(self, jobs: Jobs, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._jobs = jobs
+        self.setWindowTitle("New study")
+        self._make_fields()
+        self._arrange()
+
+    def _make_fields(self) -> None:
+        self.name = named(QLineEdit(), "study_name", "Everybody sees it. Name no patient.")
+        self.modality = chooser("modality", "What took the images.")
+        for text, value in _MODALITIES:
+            self.modality.addItem(text, value)
+        self.structures = named(
+            QPlainTextEdit(),
+            "structures",
+            "One a line, in the order of their values in the masks: the first is 1. The "
+            "background, 0, needs no line.",
+        )
+        self.structures.setTabChangesFocus(True)
+        self.structures.setFixedHeight(self.fontMetrics().height() * 5)
+        self.rows, self.columns = _side("rows"), _side("columns")
+        tip = "The file that you then give to all partners."
+        self.file = named(QLineEdit(), "study_file", tip)
+        self.arrangement = QButtonGroup(self)
+        self.error = wrapping(name="study_error")
+        self.error.hide()
+        kinds = QDialogButtonBox.StandardButton
+        self.buttons = QDialogButtonBox(kinds.Save | kinds.Cancel)
+        self.buttons.accepted.connect(self.save)
+        self.buttons.rejected.connect(self.reject)
+
+    def _arrange(self) -> None:
+        size, place = QHBoxLayout(), QHBoxLayout()
+        size.addWidget(self.rows)
+        size.addWidget(self.columns)
+        browse = button("…", "study_file_browse", "Choose where it is written.", self._browse)
+        place.addWidget(self.file)
+        place.addWidget(browse)
+        form = wrapped_form()
+        form.addRow("&Name", self.name)
+        form.addRow("&Modality", self.modality)
+        form.addRow("&Structures, one per line", self.structures)
+        form.addRow("Si&ze of the networks' images: rows and columns", size)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        for number, (value, text, sentence) in enumerate(_ARRANGEMENTS):
+            choice = named(QRadioButton(text), value, sentence)
+            choice.setChecked(number == 0)
+            self.arrangement.addButton(choice, number)
+            layout.addWidget(choice)
+            layout.addWidget(wrapping(sentence))
+        last = wrapped_form()
+        last.addRow("&File", place)
+        layout.addLayout(last)
+        layout.addWidget(self.error)
+        layout.addWidget(self.buttons)
+
+    def save(self) -> None:
+        """Write the study; the dialog stays open if something is wrong with it."""
+        lines = self.structures.toPlainText().splitlines()
+        names = tuple(line.strip() for line in lines if line.strip())
+        if not self.name.text().strip() or not names or not self.file.text().strip():
+            self._refuse("A study needs a name, at least one structure and a file.")
+            return
+        file = Path(self.file.text().strip())
+        request = NewStudy(
+            file=file if file.suffix else file.with_suffix(".yaml"),
+            name=self.name.text().strip(),
+            modality=self.modality.currentData(),
+            class_names=names,
+            image_size=(self.rows.value(), self.columns.value()),
+            arrangement=_ARRANGEMENTS[self.arrangement.checkedId()][0],
+        )
+        job = self._jobs.submit(request)
+        job.succeeded.connect(self._saved)
+        job.failed.connect(self._failed)
+
+    def ask_file(self) -> str:
+        """Let the user choose where the file is written; empty if they changed their mind."""
+        return QFileDialog.getSaveFileName(
+            self, "Where to write the study", self.file.text(), "Studies (*.yaml)"
+        )[0]
+
+    def _browse(self) -> None:
+        name = self.ask_file()
+        if name:
+            self.file.setText(name)
+
+    def _saved(self, study: StudyInfo) -> None:
+        self.made.emit(study.file)
+        self.accept()
+
+    def _failed(self, failure: Failure) -> None:
+        self._refuse(f"{failure.message} {failure.hint}")
+
+    def _refuse(self, text: str) -> None:
+        self.error.setText(text)
+        self.error.show()
+
+
+def _side(name: str) -> QSpinBox:
+    tip = f"{name.capitalize()}, a multiple of {_STEP}. Every image is fitted to it."
+    box = named(QSpinBox(), name, tip)
+    box.setRange(_STEP, 2048)
+    box.setSingleStep(_STEP)
+    box.setValue(256)
+    box.setAccessibleName(f"Image {name}")
+    return box

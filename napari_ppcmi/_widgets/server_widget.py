@@ -1,0 +1,236 @@
+"""For who runs the mapping server: train its network, answer queries, give the network away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtWidgets import QCheckBox, QGroupBox, QPushButton, QVBoxLayout, QWidget
+
+from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._protocol.bundles import BatchResult
+from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
+from napari_ppcmi._protocol.message import Request
+from napari_ppcmi._protocol.training import (
+    AnswerQueries,
+    PublishModel,
+    ServerTrained,
+    TrainServer,
+)
+from napari_ppcmi._widgets.job_panel import JobPanel
+from napari_ppcmi._widgets.loss_curve import LossCurve
+from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
+from napari_ppcmi._widgets.training_parts import (
+    StudyPicker,
+    TrainingSettings,
+    chooser,
+    left_out,
+    named,
+    refuse,
+    scrolled,
+    wrapped_form,
+)
+
+_INTRODUCTION = (
+    "The mapping server learns from the protected features of all sites, and answers a site's "
+    "protected image features with protected mask features. It never gets an image."
+)
+_LOCKED = "Your identity is locked. Unlock it on the Key page of the workspace; then go on here."
+_CANCELLED = (
+    "Cancelled. Press the same button with the same settings, and it goes on after what was "
+    "finished."
+)
+
+
+class ServerWidget(QWidget):
+    """The mapping server.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose session has the identity unlocked.
+    """
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._jobs = jobs_for(napari_viewer)
+        self._jobs.attach(self)
+        self._make_training_fields()
+        self._make_use_fields()
+        self._arrange(scrolled(self))
+        listen(self, self._jobs.session.changed, self._show_session)
+        self._show_session()
+
+    def _make_training_fields(self) -> None:
+        self.state = wrapping(name="identity")
+        self.study = StudyPicker()
+        self.bundles = FolderPicker(
+            "bundles", "The files of protected features that all sites sent for the training."
+        )
+        self.shares = FolderPicker(
+            "shares", "The sites' shares of their keys. Leave it empty in a blind study."
+        )
+        self.server_folder = FolderPicker("server_folder", "Where the trained network is kept.")
+        self.settings = TrainingSettings(epochs=60, batch_size=24)
+        self.again = named(
+            QCheckBox("Use files that were used &before"),
+            "again",
+            "Each file counts once otherwise, so that no old one slips in.",
+        )
+        self.settings.form.addRow(self.again)
+        self.train: QPushButton = button(
+            "&Train", "train", "Start, or go on with a training that was stopped.", self.start
+        )
+        self.curve = LossCurve()
+        self.curve.hide()
+        self.panel = JobPanel(self._jobs, pausable=True)
+        self.panel.progressed.connect(self.curve.add)
+        self.panel.idle.connect(self._show_buttons)
+        self.summary = wrapping(name="summary")
+        self.summary.hide()
+
+    def _make_use_fields(self) -> None:
+        self.queries = FolderPicker("queries", "The files that sites want masks for.")
+        self.replies = FolderPicker("replies", "Where the answers are written; send them back.")
+        self.answer: QPushButton = button(
+            "&Answer queries",
+            "answer",
+            "Write an answer to each query, which only its sender can open.",
+            self.answer_queries,
+        )
+        tip = "The site that gets the network. It must be among your contacts."
+        self.contact = chooser("contact", tip)
+        self.network = FolderPicker("network", "Where the file is written; send it to the site.")
+        self.publish: QPushButton = button(
+            "&Give the network",
+            "publish",
+            "Write it for this site alone, which can then make masks without asking.",
+            self.publish_model,
+        )
+
+    def _arrange(self, layout: QVBoxLayout) -> None:
+        form, answers, gift = wrapped_form(), wrapped_form(), wrapped_form()
+        form.addRow("&Study", self.study)
+        form.addRow("&Protected features for training", self.bundles)
+        form.addRow("S&hares (escrow studies only)", self.shares)
+        form.addRow("Ser&ver folder", self.server_folder)
+        answers.addRow("&Queries", self.queries)
+        answers.addRow("Folder for &replies", self.replies)
+        answers.addRow(self.answer)
+        gift.addRow("S&ite", self.contact)
+        gift.addRow("F&older for the file", self.network)
+        gift.addRow(self.publish)
+        for widget in (wrapping(_INTRODUCTION), self.state):
+            layout.addWidget(widget)
+        layout.addLayout(form)
+        layout.addWidget(self.settings)
+        layout.addWidget(self.train)
+        layout.addWidget(self.curve)
+        layout.addWidget(self.panel)
+        layout.addWidget(self.summary)
+        for title, inner in (("Answer queries", answers), ("Give the network to a site", gift)):
+            box = QGroupBox(title)
+            box.setLayout(inner)
+            layout.addWidget(box)
+        layout.addStretch()
+
+    def start(self) -> None:
+        """Train with what is in the fields."""
+        study, bundles, folder = self.study.file, self.bundles.folder, self.server_folder.folder
+        if study is None:
+            refuse(self.panel, "No study file is chosen.", "Choose the one that all sites have.")
+        elif bundles is None:
+            refuse(self.panel, "No folder of protected features is chosen.", "Choose it above.")
+        elif folder is None:
+            refuse(self.panel, "No server folder is chosen.", "Choose an empty or a new one.")
+        else:
+            request = TrainServer(
+                study_file=study,
+                server_folder=folder,
+                bundles=(bundles,),
+                shares=() if self.shares.folder is None else (self.shares.folder,),
+                epochs=self.settings.epochs.value(),
+                batch_size=self.settings.batch_size.value(),
+                seed=self.settings.seed.value(),
+                retrain=self.settings.retrain.isChecked(),
+                again=self.again.isChecked(),
+                device=self._jobs.session.device,
+            )
+            self.curve.clear()
+            self.curve.show()
+            self._run(request, self._trained)
+
+    def answer_queries(self) -> None:
+        """Answer every query of the folder."""
+        folder, queries, out = self.server_folder.folder, self.queries.folder, self.replies.folder
+        if folder is None or queries is None or out is None:
+            hint = "Choose the server folder, the queries and a folder for the replies."
+            refuse(self.panel, "A folder is missing.", hint)
+            return
+        request = AnswerQueries(
+            server_folder=folder, queries=(queries,), out=out, device=self._jobs.session.device
+        )
+        self._run(request, self._answered)
+
+    def publish_model(self) -> None:
+        """Write the network for the chosen site."""
+        folder, out, site = (
+            self.server_folder.folder,
+            self.network.folder,
+            self.contact.currentText(),
+        )
+        if folder is None or out is None or not site:
+            hint = "Choose the server folder, a site and a folder for the file."
+            refuse(self.panel, "Something is missing.", hint)
+            return
+        self._run(PublishModel(server_folder=folder, recipient=site, out=out), self._published)
+
+    def _run(self, request: Request, done: Callable[..., None]) -> None:
+        self.summary.hide()
+        buttons = [self.train, self.answer, self.publish]
+        job = self.panel.run(request, done, disable=buttons)
+        job.cancelled.connect(lambda: self._tell(_CANCELLED))
+        self.panel.pause.setVisible(isinstance(request, TrainServer))
+
+    def _trained(self, trained: ServerTrained) -> None:
+        pairs = ", ".join(f"{number} slices of {name}" for name, number in trained.pairs.items())
+        told = f"The mapping network is trained with {pairs}."
+        if trained.loss is not None:
+            told += f" Its error on cases set apart is {trained.loss:.3g}; the lower, the better."
+        self._tell(told)
+
+    def _answered(self, result: BatchResult) -> None:
+        told = f"Answers written: {len(result.written)}."
+        if result.skipped:
+            told += f" Answered before: {len(result.skipped)}."
+        self._tell(f"{told}\n{left_out(result.problems)}".strip())
+
+    def _published(self, result: BatchResult) -> None:
+        names = ", ".join(path.name for path in result.written)
+        self._tell(f"The network is written: {names}. Send it to the site.")
+
+    def _tell(self, text: str) -> None:
+        self.summary.setText(text)
+        self.summary.show()
+
+    def _show_session(self) -> None:
+        session = self._jobs.session
+        is_open = session.identity is not None
+        text = f"You are '{session.identity.name}'." if session.identity else _LOCKED
+        self.state.setText(text)
+        self._show_buttons()
+        self.contact.clear()
+        if is_open:
+            looked = self._jobs.submit(LookAtHome(home=session.home))
+            looked.succeeded.connect(self._show_contacts)
+
+    def _show_buttons(self) -> None:
+        if self.panel.job is None:
+            for one in (self.train, self.answer, self.publish):
+                one.setEnabled(self._jobs.session.identity is not None)
+
+    def _show_contacts(self, home: HomeInfo) -> None:
+        self.contact.clear()
+        for one in home.contacts:
+            if one.state == "valid":
+                self.contact.addItem(one.name)

@@ -1,0 +1,98 @@
+"""Replies to masks, and a decoded mask on its image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_ppcmi._protocol.bundles import (
+    CaseInfo,
+    OpenRevealed,
+    Reveal,
+    RevealedFile,
+    RevealedMasks,
+)
+from napari_ppcmi._protocol.images import Mask, Provenance
+from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.review import batch_problems, engine_case, load_site
+from napari_ppcmi._worker.tasks.keys import class_infos
+from ppcmi_sf import __version__
+from ppcmi_sf.errors import InputFileError
+from ppcmi_sf.imaging import Geometry, read_image, read_mask
+from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.registry.database import utc_now
+
+
+def reveal(desk: Desk, request: Reveal) -> Job[RevealedMasks]:
+    """Decode each reply to a mask; one that is there is kept."""
+    from ppcmi_sf.device import choose_device
+    from ppcmi_sf.workflows.reveal import reveal_replies
+
+    party = desk.require_party()
+    report = yield from reveal_replies(
+        desk.require_site(),
+        desk.require_key(),
+        request.replies,
+        request.out,
+        party,
+        device=choose_device(request.device),
+        again=request.again,
+    )
+    own = party.identity.card.name
+    masks = [
+        RevealedFile(
+            name=case.name,
+            source=case.source,
+            path=case.mask,
+            query_id=case.query_id,
+            reply_id=case.reply_id,
+            network=case.network,
+            server="" if case.sender == own else case.sender,
+            new=case.new,
+        )
+        for case in report.cases
+    ]
+    return RevealedMasks(masks=tuple(masks), problems=tuple(batch_problems(report.failures)))
+
+
+def open_revealed(desk: Desk, request: OpenRevealed) -> Job[Mask]:
+    """Read a mask that a reply was decoded to, with its image's grid if the image is there."""
+    case, key = request.case, desk.require_key()
+    yield Progress(0, 1, f"Opening {case.name}")
+    site, encoders = load_site(desk, "auto")
+    study = site.study
+    geometry = _geometry(case)
+    labels = read_mask(case.path, study.class_count, image_geometry=geometry)
+    provenance = Provenance(
+        made=utc_now(),
+        study=study.fingerprint,
+        study_name=study.name,
+        site=key.site,
+        encoders=encoders,
+        network=case.network,
+        key_id=key.key_id,
+        query_id=case.query_id,
+        reply_id=case.reply_id,
+        server=case.server,
+        version=__version__,
+    )
+    return Mask(
+        arrays=(labels,),
+        name=case.name,
+        geometry=geometry,
+        classes=class_infos(study),
+        provenance=provenance,
+        source=case.source,
+        saved=case.path,
+    )
+
+
+def _geometry(case: RevealedFile) -> Geometry:
+    """Of the image; of the mask itself where the image is gone or needs to be told a frame."""
+    source = Path(case.source)
+    if case.source and source.exists():
+        axis = engine_case(CaseInfo(name=case.name, image=source)).channel_axis
+        try:
+            return read_image(source, channel_axis=axis).geometry
+        except InputFileError:
+            pass
+    return read_image(case.path).geometry

@@ -1,0 +1,184 @@
+"""Training of sites and servers, and what a server does with its network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from napari_ppcmi._protocol.bundles import BatchResult, CaseProblem
+from napari_ppcmi._protocol.keys import StudyInfo
+from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._protocol.training import (
+    AnswerQueries,
+    NewStudy,
+    PublishModel,
+    ServerTrained,
+    SiteTrained,
+    TrainServer,
+    TrainSite,
+)
+from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.tasks.keys import study_info
+from ppcmi_sf.data import Case, find_cases_with_problems
+from ppcmi_sf.errors import InputFileError, PPCMIError, StudyError, TrainingError
+from ppcmi_sf.progress import Job
+from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
+from ppcmi_sf.study import StudySpec, make_classes
+
+# The command line's defaults.
+_SITE_RATE, _SITE_PATIENCE = 2e-3, 30
+_SERVER_RATE, _SERVER_PATIENCE = 1e-3, 20
+
+
+def new_study(_desk: Desk, request: NewStudy) -> StudyInfo:
+    """Write a study file where there is none yet."""
+    if request.file.exists():
+        raise InputFileError(request.file, "this file exists already.", hint="Choose another name.")
+    if request.modality == "CT":
+        raise StudyError(
+            "A CT study needs a fixed window, which cannot be set here.",
+            hint="Make it with 'ppcmi study new --modality CT --window 40 400', then choose it.",
+        )
+    study = _valid_study(request)
+    study.save(request.file)
+    return study_info(request.file)
+
+
+def _valid_study(request: NewStudy) -> StudySpec:
+    fields = request.model_dump(exclude={"file", "class_names"})
+    try:
+        classes = make_classes(list(request.class_names))
+        return StudySpec.model_validate(fields | {"classes": [c.model_dump() for c in classes]})
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise StudyError(
+            f"This study is not valid: {where + ': ' if where else ''}{problem}.",
+            hint="Correct it, then try again.",
+        ) from None
+
+
+def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
+    """Train a site's autoencoders, or go on with a training that was stopped."""
+    from ppcmi_sf.device import choose_device
+    from ppcmi_sf.training.autoencoders import AutoencoderOptions
+    from ppcmi_sf.training.loop import FitOptions
+    from ppcmi_sf.workflows import train_site as engine
+
+    study = StudySpec.load(request.study_file)
+    cases, problems = _cases(request)
+    fit = FitOptions(request.epochs, request.batch_size, _SITE_RATE, _SITE_PATIENCE, request.seed)
+    report = yield from engine.train_site(
+        request.site_folder,
+        study,
+        request.name,
+        cases,
+        AutoencoderOptions(fit=fit, augment=study.mapping != "paper"),
+        device=choose_device(request.device),
+        retrain=request.retrain,
+        slice_axis=request.slice_axis,
+    )
+    return SiteTrained(
+        site_folder=request.site_folder,
+        training_slices=report.training_slices,
+        validation_slices=report.validation_slices,
+        image_loss=report.image.best_loss,
+        mask_loss=report.mask.best_loss,
+        problems=_problems(problems + report.failures),
+    )
+
+
+def _cases(request: TrainSite) -> tuple[list[Case], list[tuple[str, PPCMIError]]]:
+    """Cases that can be tried, and what is wrong with the others."""
+    if request.data is None:
+        return [Case(one.name, one.image, one.mask, one.group) for one in request.cases], []
+    cases, problems = find_cases_with_problems(request.data, need_masks=True)
+    if not cases:
+        raise TrainingError(
+            "No case could be used for training.", hint=f"The first one: {problems[0][1]}"
+        )
+    return cases, problems
+
+
+def train_server(desk: Desk, request: TrainServer) -> Job[ServerTrained]:
+    """Train the mapping network on the training bundles of all sites."""
+    from ppcmi_sf.device import choose_device
+    from ppcmi_sf.training.loop import FitOptions
+    from ppcmi_sf.training.mapping import MappingOptions
+    from ppcmi_sf.workflows import train_server as engine
+    from ppcmi_sf.workflows.bundle_files import bundle_files
+
+    party = desk.require_party()
+    fit = FitOptions(
+        request.epochs, request.batch_size, _SERVER_RATE, _SERVER_PATIENCE, request.seed
+    )
+    report = yield from engine.train_server(
+        request.server_folder,
+        StudySpec.load(request.study_file),
+        bundle_files(request.bundles, "training", party.identity),
+        _share_files(request.shares),
+        MappingOptions(fit=fit),
+        party,
+        device=choose_device(request.device),
+        retrain=request.retrain,
+        again=request.again,
+    )
+    return ServerTrained(
+        server_folder=request.server_folder,
+        pairs=report.pairs,
+        parameters=report.parameters,
+        loss=report.fit.best_loss,
+    )
+
+
+def _share_files(paths: Sequence[Path]) -> list[Path]:
+    """Share files as given, and for each folder those in it, by name."""
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(path.glob(f"*{SHARE_SUFFIX}")) if path.is_dir() else [path]
+        if not inside:
+            raise InputFileError(
+                path,
+                "there is no transform share in this folder.",
+                hint="Check the folder. In a blind study leave it out.",
+            )
+        found.extend(inside)
+    return found
+
+
+def answer_queries(desk: Desk, request: AnswerQueries) -> Job[BatchResult]:
+    """At a mapping server: a reply to each query."""
+    from ppcmi_sf.device import choose_device
+    from ppcmi_sf.workflows.bundle_files import bundle_files
+    from ppcmi_sf.workflows.map_queries import map_queries
+
+    party = desk.require_party()
+    report = yield from map_queries(
+        request.server_folder,
+        bundle_files(request.queries, "query", party.identity),
+        request.out,
+        party,
+        device=choose_device(request.device),
+        again=request.again,
+    )
+    return BatchResult(
+        written=tuple(report.written),
+        skipped=tuple(report.skipped),
+        problems=_problems(report.failures),
+    )
+
+
+def publish_model(desk: Desk, request: PublishModel) -> BatchResult:
+    """At a mapping server: the network, for one site and nobody else."""
+    from ppcmi_sf.workflows import local_model
+
+    party = desk.require_party()
+    site = party.home.contacts.recipient(request.recipient)
+    path = local_model.publish_model(request.server_folder, site, request.out, party)
+    return BatchResult(written=(path,))
+
+
+def _problems(failures: Sequence[tuple[str, PPCMIError]]) -> tuple[CaseProblem, ...]:
+    return tuple(CaseProblem(name=name, failure=Failure.of(error)) for name, error in failures)
