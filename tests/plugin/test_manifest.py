@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import os
 import re
+import subprocess
+import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from npe2 import PluginManager, PluginManifest
+from npe2.manifest.contributions import MenuCommand
 from npe2.manifest.utils import import_python_name
 
 import napari_ppcmi
@@ -62,14 +68,50 @@ def test_every_contribution_names_a_command_that_exists(manifest: PluginManifest
         for item in items or []
     }
     used |= {
-        item.command for items in (made.menus or {}).values() for item in items if item.command
+        item.command
+        for items in (made.menus or {}).values()
+        for item in items
+        if isinstance(item, MenuCommand)
     }
     assert used == ids
+
+
+def test_every_widget_is_a_class_that_takes_the_viewer(manifest: PluginManifest) -> None:
+    python_names = {command.id: command.python_name for command in manifest.contributions.commands}
+    for widget in manifest.contributions.widgets or []:
+        made = import_python_name(python_names[widget.command])
+        assert isinstance(made, type), widget.command
+        assert "napari_viewer" in inspect.signature(made).parameters, widget.command
+
+
+def test_napari_offers_the_settings_that_the_plugin_reads() -> None:
+    """In a process of its own: napari builds them once."""
+    code = (
+        "from napari.plugins import _initialize_plugins; _initialize_plugins();"
+        "from napari_ppcmi._preferences import _from_napari; print(_from_napari())"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"NAPARI_CONFIG": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    settings = ast.literal_eval(told.stdout.strip())
+    assert settings == {"device": "auto", "lock_minutes": 15, "mask_opacity": 0.5}
 
 
 def test_menus_are_open_to_plugins(manifest: PluginManifest) -> None:
     made = manifest.contributions
     own = {submenu.id for submenu in made.submenus or []}
+    opened = {
+        item.submenu
+        for items in (made.menus or {}).values()
+        for item in items
+        if not isinstance(item, MenuCommand)
+    }
+    assert opened == own
     assert set(made.menus or {}) <= OPEN_MENUS | own
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from napari import Viewer
 from napari.layers import Image, Labels
+from napari.utils.notifications import notification_manager
 from PIL import Image as PILImage
 
 from ppcmi_sf.data.sample import sample_data_folder
@@ -85,3 +86,12 @@ def test_the_file_and_its_geometry_stay_with_the_layer(make_napari_viewer: MakeV
     stored = nib.load(sample_data_folder() / "volume" / "image.nii.gz")
     assert kept["path"].endswith("image.nii.gz")
     np.testing.assert_allclose(kept["geometry"].affine, stored.affine, atol=1e-5)
+
+
+def test_the_demo_image_tells_where_the_demo_site_is(make_napari_viewer: MakeViewer) -> None:
+    notification_manager.records.clear()
+    viewer = make_napari_viewer()
+    viewer.open_sample("napari-ppcmi", "demo")
+    (image,) = viewer.layers
+    assert image.metadata["ppcmi"]["path"].endswith("north_000.png")
+    assert any("'Demo site'" in record.message for record in notification_manager.records)

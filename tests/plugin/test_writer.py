@@ -98,8 +98,8 @@ def test_what_cannot_be_saved_is_told(tmp_path, labels, name, words):
     assert not (tmp_path / name).exists()
 
 
-def test_napari_chooses_it_and_knows_the_double_suffix(tmp_path):
-    layer = Labels(some_labels((3, 4, 5)))
+def test_napari_chooses_it_and_knows_the_double_suffix(make_napari_viewer, tmp_path):
+    layer = make_napari_viewer().add_labels(some_labels((3, 4, 5)))
     path = tmp_path / "mask.nii.gz"
     assert layer.save(str(path), plugin="napari-ppcmi") == [str(path)]
     assert read_image(path).geometry.shape == (5, 4, 3)

@@ -1,0 +1,160 @@
+"""Partners: add a card after comparing its words, revoke, remove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QHBoxLayout,
+    QHeaderView,
+    QMessageBox,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_ppcmi._jobs import Jobs
+from napari_ppcmi._protocol.keys import (
+    AddContact,
+    HomeInfo,
+    IdentityInfo,
+    LookAtHome,
+    ReadCard,
+    RemoveContact,
+    RevokeContact,
+)
+from napari_ppcmi._widgets.job_panel import JobPanel
+from napari_ppcmi._widgets.parts import button, listen, wrapping
+
+_ROWS_SHOWN = 4
+_CARDS = "Contact cards (*.ppcmicard);;All files (*)"
+
+
+class CompareDialog(QDialog):
+    """Shows the twelve words of a card; accepted when a person says that they are the same."""
+
+    def __init__(self, card: IdentityInfo, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Compare the words")
+        words = wrapping(card.words, "card_words")
+        font = words.font()
+        font.setPointSizeF(font.pointSizeF() * 1.5)
+        words.setFont(font)
+        self.same = QCheckBox("They read me the &same words.", objectName="same_words")
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
+        self.add = buttons.addButton("&Add partner", QDialogButtonBox.ButtonRole.AcceptRole)
+        self.add.setEnabled(False)
+        self.same.toggled.connect(self.add.setEnabled)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        told = (
+            f"The card says that it is of '{card.name}'. Anybody can write that. Call "
+            f"{card.name} on a number that you know, and let them read the words of their "
+            "fingerprint to you."
+        )
+        for widget in (wrapping(told), words, self.same, buttons):
+            layout.addWidget(widget)
+        self.resize(420, 260)
+
+
+class ContactsPanel(QWidget):
+    """The partners of the session's home.
+
+    Parameters
+    ----------
+    panel
+        Where requests run and errors are shown.
+    """
+
+    def __init__(self, jobs: Jobs, panel: JobPanel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._jobs, self._panel = jobs, panel
+        self._home: Path | None = None
+        self.dialog: CompareDialog | None = None
+        self.table = QTableWidget(0, 2, objectName="contacts")
+        self.table.setHorizontalHeaderLabels(["Partner", "State"])
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
+        self.table.verticalHeader().hide()
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
+        row = QHBoxLayout()
+        for text, name, tip, slot in (
+            ("A&dd…", "add_contact", "Take in a partner's card.", self._ask_card),
+            ("Re&voke", "revoke_contact", "Trust nothing of it any more.", self._ask_revoke),
+            ("Re&move", "remove_contact", "Forget it.", self._ask_remove),
+        ):
+            row.addWidget(button(text, name, tip, slot))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.table)
+        layout.addLayout(row)
+        listen(self, jobs.session.changed, self._look)
+        self._look()
+
+    def read_card(self, file: Path) -> None:
+        """Read a card and let the user compare its words."""
+        self._panel.run(ReadCard(file=file), lambda card: self._compare(file, card))
+
+    def revoke(self, name: str) -> None:
+        """Never again take anything from a partner."""
+        self._panel.run(RevokeContact(home=self._jobs.session.home, name=name), self._show)
+
+    def remove(self, name: str) -> None:
+        """Forget a partner."""
+        self._panel.run(RemoveContact(home=self._jobs.session.home, name=name), self._show)
+
+    def _compare(self, file: Path, card: IdentityInfo) -> None:
+        self.dialog = CompareDialog(card, self)
+        self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        request = AddContact(home=self._jobs.session.home, file=file, fingerprint=card.fingerprint)
+        self.dialog.accepted.connect(lambda: self._panel.run(request, self._show))
+        self.dialog.open()
+
+    def _look(self) -> None:
+        home = self._jobs.session.home
+        if home != self._home:
+            self._home = home
+            self._jobs.submit(LookAtHome(home=home)).succeeded.connect(self._show)
+
+    def _show(self, home: HomeInfo) -> None:
+        self.table.setRowCount(len(home.contacts))
+        for row, contact in enumerate(home.contacts):
+            for column, text in enumerate((contact.name, contact.state)):
+                item = QTableWidgetItem(text)
+                item.setToolTip(f"{contact.words}\nValid until {contact.expires}. {contact.note}")
+                self.table.setItem(row, column, item)
+
+    def _selected(self) -> str | None:
+        item = self.table.item(self.table.currentRow(), 0)
+        return None if item is None else item.text()
+
+    def _ask_card(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Choose a contact card", "", _CARDS)
+        if name:
+            self.read_card(Path(name))
+
+    def _ask_revoke(self) -> None:
+        name = self._selected()
+        if name and self._sure(
+            f"Revoke '{name}'? Nothing of it will be accepted any more, and this cannot be undone."
+        ):
+            self.revoke(name)
+
+    def _ask_remove(self) -> None:
+        name = self._selected()
+        if name and self._sure(
+            f"Remove '{name}'? Its files will be those of an unknown sender until you add it again."
+        ):
+            self.remove(name)
+
+    def _sure(self, question: str) -> bool:
+        answer = QMessageBox.question(self, "Are you sure?", question)
+        return bool(answer == QMessageBox.StandardButton.Yes)

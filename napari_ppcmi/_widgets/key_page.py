@@ -1,0 +1,240 @@
+"""Whose site this is: unlock its key, see what is open, make new keys, know the partners."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import appdirs
+from pydantic import SecretStr
+from qtpy.QtWidgets import (
+    QApplication,
+    QCheckBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._preferences import PLUGIN
+from napari_ppcmi._protocol.keys import DemoSite, ExportCard, PrepareDemo, Unlock, Unlocked
+from napari_ppcmi._widgets.contacts_panel import ContactsPanel
+from napari_ppcmi._widgets.job_panel import JobPanel
+from napari_ppcmi._widgets.new_key_dialogs import NewIdentityDialog, NewKeyDialog, RotateKeyDialog
+from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
+
+_KEYS = "Client keys (*.ppcmikey);;All files (*)"
+
+
+class KeyPage(QWidget):
+    """The first page of the workspace.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer whose session is unlocked.
+    """
+
+    def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._jobs = jobs_for(napari_viewer)
+        self._jobs.attach(self)
+        self.panel = JobPanel(self._jobs)
+        self._build()
+        listen(self, self._jobs.session.changed, self._show_session)
+        self._show_session()
+
+    def _build(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addWidget(self._opened())
+        layout.addWidget(self._unlocking())
+        layout.addWidget(self.panel)
+        for title, content in (
+            ("Make new…", self._making()),
+            ("Partners", ContactsPanel(self._jobs, self.panel)),
+        ):
+            section = QCollapsible(title)
+            section.addWidget(content)
+            layout.addWidget(section)
+        layout.addStretch()
+
+    def _opened(self) -> QWidget:
+        shown = QWidget()
+        self.site = wrapping(name="site")
+        self.words = wrapping(name="words")
+        self.words.setTextInteractionFlags(self.panel.status.textInteractionFlags())
+        self.words.setToolTip("Partners read these words to each other over the telephone.")
+        self.copy = button("Copy &words", "copy_words", "Copy the fingerprint.", self._copy)
+        self.lock = button("Loc&k now", "lock", "Close key and identity.", self._jobs.lock)
+        row = QHBoxLayout()
+        row.addWidget(self.copy)
+        row.addWidget(self.lock)
+        layout = QVBoxLayout(shown)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.site)
+        layout.addWidget(self.words)
+        layout.addLayout(row)
+        return shown
+
+    def _unlocking(self) -> QWidget:
+        self.form = QWidget()
+        self.site_folder = FolderPicker("site_folder", "The folder that your site was trained in.")
+        self.site_folder.chosen.connect(lambda folder: self._jobs.session.use(site_folder=folder))
+        self.key_file = QLineEdit(objectName="key_file")
+        self.key_file.setToolTip("Your client key, a file that ends in .ppcmikey.")
+        self.key_file.editingFinished.connect(self._use_key)
+        browse = button("…", "key_file_browse", "Look for the key file.", self._browse_key)
+        browse.setMaximumWidth(32)
+        key_row = QHBoxLayout()
+        key_row.addWidget(self.key_file)
+        key_row.addWidget(browse)
+        self.passphrase = _secret_line("passphrase", "What you type is shown to nobody.")
+        self.passphrase.returnPressed.connect(self.unlock)
+        self.same = QCheckBox("The &identity has the same one", objectName="same")
+        self.same.setChecked(True)
+        self.other = _secret_line("identity_passphrase", "Passphrase of your identity.")
+        self.other.returnPressed.connect(self.unlock)
+        self.other.hide()
+        self.same.toggled.connect(lambda same: self.other.setVisible(not same))
+        self.open = button("&Unlock", "unlock", "Open key and identity.", self.unlock)
+        self.demo = button(
+            "&Demo site",
+            "demo",
+            "Try everything with synthetic data and a public key, offline.",
+            self.use_demo,
+        )
+        form = QFormLayout(self.form)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
+        form.addRow("&Site folder", self.site_folder)
+        form.addRow("Key &file", key_row)
+        form.addRow("&Passphrase", self.passphrase)
+        form.addRow(self.same)
+        form.addRow(self.other)
+        row = QHBoxLayout()
+        row.addWidget(self.open)
+        row.addWidget(self.demo)
+        form.addRow(row)
+        return self.form
+
+    def _making(self) -> QWidget:
+        made = QWidget()
+        layout = QVBoxLayout(made)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for text, name, tip, slot in (
+            ("New i&dentity…", "new_identity", "Who you are to your partners.", self._identity),
+            ("&New client key…", "new_key", "The secret of your site in a study.", self._new_key),
+            ("&Rotate key…", "rotate", "Make the key of the next epoch.", self._rotate),
+            ("E&xport contact card…", "export_card", "For your partners.", self._export),
+        ):
+            layout.addWidget(button(text, name, tip, slot))
+        return made
+
+    def unlock(self) -> None:
+        """Open what is chosen, with what was typed; the fields are emptied at once."""
+        session = self._jobs.session
+        typed = SecretStr(self.passphrase.text())
+        other = typed if self.same.isChecked() else SecretStr(self.other.text())
+        self.passphrase.clear()
+        self.other.clear()
+        request = Unlock(
+            home=session.home,
+            key_file=session.key_file,
+            key_passphrase=typed if session.key_file else None,
+            site_folder=session.site_folder,
+            identity_passphrase=other,
+        )
+        self.panel.run(request, self._unlocked, disable=[self.open, self.demo])
+
+    def use_demo(self) -> None:
+        """Set up the demo site, if it is not there yet, and unlock it."""
+        folder = Path(appdirs.user_data_dir(PLUGIN, appauthor=False)) / "demo"
+        self.panel.run(PrepareDemo(folder=folder), self._demo, disable=[self.open, self.demo])
+
+    def _demo(self, demo: DemoSite) -> None:
+        self._jobs.session.use_demo(demo)
+        request = Unlock(
+            home=demo.home,
+            key_file=demo.key_file,
+            key_passphrase=demo.passphrase,
+            site_folder=demo.site_folder,
+            identity_passphrase=demo.passphrase,
+        )
+        self._jobs.submit(request).failed.connect(self.panel.show_failure)
+
+    def _unlocked(self, opened: Unlocked) -> None:
+        notes = [*opened.warnings, *(one.note for one in (opened.key, opened.identity) if one)]
+        told = " ".join(note for note in notes if note)
+        self._jobs.say(f"Unlocked. {told}".strip())
+
+    def _show_session(self) -> None:
+        session = self._jobs.session
+        is_open = session.key is not None or session.identity is not None
+        for widget in (self.words, self.copy, self.lock):
+            widget.setVisible(is_open)
+        self.form.setVisible(not is_open)
+        self.site_folder.show_folder(session.site_folder)
+        self.key_file.setText("" if session.key_file is None else str(session.key_file))
+        if not is_open:
+            self.site.setText("Locked. Choose your site and key, or try the demo site.")
+            return
+        parts = []
+        if session.is_demo:
+            parts.append("Demo site: synthetic data and a public key, never for patients.")
+        if session.key is not None:
+            parts.append(
+                f"Site {session.key.site}, key epoch {session.key.epoch}, valid until "
+                f"{session.key.expires}."
+            )
+        if session.site is not None:
+            study = session.site.study
+            parts.append(f"Study {study.name} ({study.arrangement}).")
+        if session.identity is not None:
+            parts.append(f"Identity {session.identity.name}, until {session.identity.expires}:")
+            self.words.setText(session.identity.words)
+        else:
+            self.words.setText("No identity is open: files cannot be exchanged.")
+        self.site.setText(" ".join(parts))
+
+    def _copy(self) -> None:
+        QApplication.clipboard().setText(self.words.text())
+
+    def _use_key(self) -> None:
+        text = self.key_file.text().strip()
+        chosen = Path(text) if text else None
+        if chosen != self._jobs.session.key_file:
+            self._jobs.session.use(key_file=chosen)
+
+    def _browse_key(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Choose a key", self.key_file.text(), _KEYS)
+        if name:
+            self.key_file.setText(name)
+            self._use_key()
+
+    def _identity(self) -> None:
+        NewIdentityDialog(self._jobs, self).open()
+
+    def _new_key(self) -> None:
+        NewKeyDialog(self._jobs, self).open()
+
+    def _rotate(self) -> None:
+        RotateKeyDialog(self._jobs, self).open()
+
+    def _export(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Export the card", "me.ppcmicard", "Contact cards (*.ppcmicard)"
+        )
+        if name:
+            request = ExportCard(home=self._jobs.session.home, file=Path(name))
+            self.panel.run(request, lambda card: self._jobs.say(f"Wrote the card of {card.name}."))
+
+
+def _secret_line(name: str, tip: str) -> QLineEdit:
+    line = QLineEdit(objectName=name)
+    line.setEchoMode(QLineEdit.EchoMode.Password)
+    line.setToolTip(tip)
+    return line

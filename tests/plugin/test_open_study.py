@@ -1,0 +1,175 @@
+"""The widget "Open study…", with a real worker and no window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
+from qtpy.QtGui import QDropEvent
+
+from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._layers import METADATA_KEY
+from napari_ppcmi._protocol.images import Mask, Provenance
+from napari_ppcmi._protocol.keys import ClassInfo, KeyInfo, SiteInfo, StudyInfo, Unlocked
+from napari_ppcmi._widgets.open_study import OpenStudy
+from napari_ppcmi._worker.tasks.kept import keep_mask
+from ppcmi_sf.data.sample import sample_data_folder
+from ppcmi_sf.imaging import read_image
+
+PICTURE = sample_data_folder() / "ultrasound" / "images" / "north_000.png"
+VOLUME = sample_data_folder() / "volume" / "image.nii.gz"
+WAIT_MS = 60_000
+
+
+@pytest.fixture
+def widget(qtbot, viewer_model):
+    made = OpenStudy(viewer_model)
+    qtbot.addWidget(made)
+    return made
+
+
+def wait_for_layers(qtbot, viewer, count):
+    qtbot.waitUntil(lambda: len(viewer.layers) == count, timeout=WAIT_MS)
+
+
+def wait_until_idle(qtbot, widget):
+    qtbot.waitUntil(lambda: widget.panel.job is None, timeout=WAIT_MS)
+
+
+def write_series(folder: Path, uid: str, slices: int) -> None:
+    for number in range(slices):
+        image = sitk.GetImageFromArray(np.full((1, 4, 5), number, np.int16))
+        image.SetSpacing((0.5, 0.5, 1))
+        for key, value in {
+            "0008|0060": "CT",
+            "0020|000d": "1.2.3",
+            "0020|000e": uid,
+            "0008|0018": f"{uid}.{number + 1}",
+            "0008|103e": f"series {uid[-1]}",
+            "0020|0032": f"0\\0\\{2 * number}",
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+        }.items():
+            image.SetMetaData(key, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetImageIO("GDCMImageIO")
+        writer.SetFileName(str(folder / f"{uid}-{number}.dcm"))
+        writer.Execute(image)
+
+
+def test_a_file_becomes_a_layer_in_its_place(qtbot, viewer_model, widget):
+    widget.open([VOLUME])
+    assert not widget.file_button.isEnabled()
+    wait_for_layers(qtbot, viewer_model, 1)
+    wait_until_idle(qtbot, widget)
+    assert widget.file_button.isEnabled()
+    layer, image = viewer_model.layers[0], read_image(VOLUME)
+    np.testing.assert_array_equal(layer.data, image.data[..., 0])
+    assert layer.metadata[METADATA_KEY] == {"path": str(VOLUME), "geometry": image.geometry}
+    np.testing.assert_allclose(layer.affine.affine_matrix, image.geometry.affine)
+    assert "oblique" in widget.note.text()
+
+
+def test_dropped_files_are_opened_one_after_another(qtbot, viewer_model, widget):
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in (PICTURE, VOLUME)])
+    event = QDropEvent(
+        QPointF(1, 1),
+        Qt.DropAction.CopyAction,
+        data,
+        Qt.MouseButton.LeftButton,
+        Qt.KeyboardModifier.NoModifier,
+    )
+    widget.dropEvent(event)
+    wait_for_layers(qtbot, viewer_model, 2)
+    assert [layer.name for layer in viewer_model.layers] == ["north_000", "image"]
+
+
+def test_a_damaged_file_is_told_and_the_next_one_opens(qtbot, viewer_model, widget, tmp_path):
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(PICTURE.read_bytes()[:200])
+    widget.open([torn])
+    wait_until_idle(qtbot, widget)
+    assert "torn.png" in widget.panel.error.text()
+    widget.open([PICTURE])
+    wait_for_layers(qtbot, viewer_model, 1)
+    assert widget.panel.error.text() == ""
+
+
+def test_the_only_series_of_a_folder_is_opened(qtbot, viewer_model, widget, tmp_path):
+    write_series(tmp_path, "1.2.4.1", 3)
+    widget.open([tmp_path])
+    wait_for_layers(qtbot, viewer_model, 1)
+    assert viewer_model.layers[0].data.shape == (5, 4, 3)
+    assert widget.series_button.isHidden()
+
+
+def test_of_several_series_the_user_chooses_one(qtbot, viewer_model, widget, tmp_path):
+    write_series(tmp_path, "1.2.4.1", 3)
+    write_series(tmp_path, "1.2.4.2", 2)
+    widget.open([tmp_path])
+    qtbot.waitUntil(lambda: widget.series.count() == 2, timeout=WAIT_MS)
+    wait_until_idle(qtbot, widget)
+    assert len(viewer_model.layers) == 0
+    assert "series 2 (2 files)" in widget.series.item(1).text()
+    widget.series.setCurrentRow(1)
+    widget.series_button.click()
+    wait_for_layers(qtbot, viewer_model, 1)
+    assert viewer_model.layers[0].data.shape == (5, 4, 2)
+
+
+def test_a_folder_without_images_is_told(qtbot, viewer_model, widget, tmp_path):
+    (tmp_path / "empty").mkdir()
+    widget.open([tmp_path / "empty"])
+    wait_until_idle(qtbot, widget)
+    assert "empty" in widget.panel.error.text()
+
+
+def unlock(viewer, folder: Path) -> None:
+    study = StudyInfo(
+        file=folder / "study.yaml", name="test", fingerprint="0" * 64, modality="US",
+        arrangement="blind", mapping="unet", image_size=(64, 64), channels=1, classes=(),
+    )  # fmt: skip
+    site = SiteInfo(folder=folder, name="north", study=study, slice_axis=None, can_segment=True)
+    key = KeyInfo(
+        file=folder / "key", site="north", study="0" * 64, epoch=1, key_id="k", created="",
+        expires="",
+    )  # fmt: skip
+    jobs_for(viewer).session.set_unlocked(Unlocked(key=key, identity=None, site=site))
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_kept_mask_is_laid_over_its_image(qtbot, viewer_model, widget, tmp_path, is_open):
+    geometry = read_image(VOLUME).geometry
+    labels = np.random.default_rng(0).integers(0, 2, geometry.shape, dtype=np.uint8)
+    classes = (
+        ClassInfo(name="background", color="#000000"),
+        ClassInfo(name="organ", color="#ff0000"),
+    )
+    made = Provenance(made="2026-01-01T10:20:30Z", study="0" * 64, study_name="t", site="north")
+    mask = Mask(
+        arrays=(labels,), name="case", geometry=geometry, classes=classes, provenance=made,
+        source=str(VOLUME),
+    )  # fmt: skip
+    keep_mask(tmp_path / "masks", mask)
+    assert widget.kept.isHidden()
+    unlock(viewer_model, tmp_path)
+    qtbot.waitUntil(lambda: widget.kept.count() == 1, timeout=WAIT_MS)
+    assert widget.kept.item(0).text() == "case — 2026-01-01 10:20"
+    assert len(viewer_model.layers) == 0
+    if is_open:
+        widget.open([VOLUME])
+        wait_for_layers(qtbot, viewer_model, 1)
+        wait_until_idle(qtbot, widget)
+    widget.kept.setCurrentRow(0)
+    widget.kept_button.click()
+    wait_for_layers(qtbot, viewer_model, 1 + is_open)
+    overlay = viewer_model.layers[-1]
+    np.testing.assert_array_equal(overlay.data, labels)
+    np.testing.assert_allclose(overlay.affine.affine_matrix, geometry.affine)
+    assert overlay.name == ("image: mask" if is_open else "case: mask")
+    jobs_for(viewer_model).session.set_locked()
+    assert widget.kept.isHidden()

@@ -1,0 +1,166 @@
+"""A mapping server by clicks: a small escrow collaboration of one site, with a real worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as Picture
+from pydantic import SecretStr
+
+from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._protocol.keys import Unlock
+from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._widgets.server_widget import ServerWidget
+from ppcmi_sf import secretfile
+from ppcmi_sf.data import find_cases
+from ppcmi_sf.home import Home, Party
+from ppcmi_sf.identity import Identity
+from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.progress import run
+from ppcmi_sf.secretfile import KdfCost
+from ppcmi_sf.share import write_share
+from ppcmi_sf.study import StudySpec, make_classes
+from ppcmi_sf.training.autoencoders import AutoencoderOptions
+from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.workflows.outgoing import Addressed
+from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
+from ppcmi_sf.workflows.train_site import train_site
+
+CPU = torch.device("cpu")
+PASSPHRASE = SecretStr("correct horse battery")
+TRAINING_MS = 90_000
+
+
+@dataclass
+class Given:
+    """What a server has before it starts."""
+
+    study: Path
+    home: Path
+    bundles: Path
+    shares: Path
+    queries: Path
+
+
+def write_ellipses(folder: Path, count: int = 8) -> None:
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:64, :64] / 64
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(count):
+        (cy, cx), (ry, rx) = rng.uniform(0.35, 0.65, 2), rng.uniform(0.18, 0.3, 2)
+        mask = ((((rows - cy) / ry) ** 2 + ((columns - cx) / rx) ** 2) < 1).astype(np.uint8)
+        Picture.fromarray(60 + 120 * mask).save(folder / "images" / f"case_{number}.png")
+        Picture.fromarray(mask).save(folder / "masks" / f"case_{number}.png")
+
+
+def introduce(root: Path) -> dict[str, Party]:
+    parties = {}
+    for name in ("server", "north"):
+        identity, home = Identity.generate(name), Home(root / "homes" / name)
+        identity.save(home.identity_file, PASSPHRASE)
+        parties[name] = Party(home, identity)
+    parties["server"].home.contacts.add(parties["north"].identity.card)
+    parties["north"].home.contacts.add(parties["server"].identity.card)
+    return parties
+
+
+@pytest.fixture
+def given(tmp_path, monkeypatch) -> Given:
+    monkeypatch.setattr(secretfile, "DEFAULT_COST", KdfCost(memory_kib=8192, iterations=1))
+    study = StudySpec(
+        name="ellipses",
+        modality="US",
+        classes=make_classes(["ellipse"]),
+        image_size=(64, 64),
+        autoencoder="small",
+        arrangement="escrow",
+    )
+    study.save(tmp_path / "study.yaml")
+    parties = introduce(tmp_path)
+    write_ellipses(tmp_path / "data")
+    cases, site = find_cases(tmp_path / "data", need_masks=True), tmp_path / "site"
+    key = ClientKey.generate("north", study.fingerprint)
+    card = parties["server"].identity.card
+    options = AutoencoderOptions(fit=FitOptions(epochs=1, batch_size=4), augment=False)
+    run(train_site(site, study, "north", cases[:6], options, device=CPU))
+    to = Addressed(parties["north"], [card])
+    pairs = protect_training_pairs(
+        site, key, cases[:6], tmp_path / "pairs", to, device=CPU, copies=1
+    )
+    run(pairs)
+    run(protect_queries(site, key, cases[6:], tmp_path / "queries", to, device=CPU))
+    share = tmp_path / "shares" / "north.ppcmishare"
+    write_share(share, key.transform_share(), parties["north"].identity, card)
+    return Given(
+        tmp_path / "study.yaml",
+        parties["server"].home.root,
+        tmp_path / "pairs",
+        tmp_path / "shares",
+        tmp_path / "queries",
+    )
+
+
+@pytest.fixture
+def widget(qtbot, viewer_model):
+    made = ServerWidget(viewer_model)
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def click(qtbot, widget, button) -> None:
+    with qtbot.waitSignal(widget.panel.idle, timeout=TRAINING_MS):
+        button.click()
+
+
+def test_train_answer_and_give_away(qtbot, ask, widget, viewer_model, given, tmp_path):
+    jobs = jobs_for(viewer_model)
+    jobs.session.home = given.home
+    opened = ask(jobs, Unlock(home=given.home, identity_passphrase=PASSPHRASE))
+    assert not isinstance(opened, Failure), opened
+    assert "server" in widget.state.text()
+    widget.study.line.setText(str(given.study))
+    widget.bundles.line.setText(str(given.bundles))
+    widget.shares.line.setText(str(given.shares))
+    widget.server_folder.line.setText(str(tmp_path / "server"))
+    widget.settings.epochs.setValue(4)
+    click(qtbot, widget, widget.train)
+    assert "The mapping network is trained" in widget.summary.text(), widget.panel.error.text()
+    assert "of north" in widget.summary.text()
+    assert widget.curve.series[0].training
+    widget.queries.line.setText(str(given.queries))
+    widget.replies.line.setText(str(tmp_path / "replies"))
+    click(qtbot, widget, widget.answer)
+    assert widget.summary.text() == "Answers written: 2.", widget.panel.error.text()
+    assert len(list((tmp_path / "replies").glob("*.ppcmi"))) == 2
+    qtbot.waitUntil(lambda: widget.contact.currentText() == "north", timeout=TRAINING_MS)
+    widget.network.line.setText(str(tmp_path / "network"))
+    click(qtbot, widget, widget.publish)
+    assert "Send it to the site" in widget.summary.text(), widget.panel.error.text()
+    assert len(list((tmp_path / "network").glob("*.ppcmi"))) == 1
+
+
+def test_a_locked_identity_is_told(widget):
+    assert "identity is locked" in widget.state.text()
+    assert not widget.train.isEnabled()
+    assert not widget.answer.isEnabled()
+    assert not widget.publish.isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("verb", "told"),
+    [
+        ("start", "No study file"),
+        ("answer_queries", "A folder is missing"),
+        ("publish_model", "Something is missing"),
+    ],
+)
+def test_what_is_missing_is_told(widget, verb, told):
+    getattr(widget, verb)()
+    assert told in widget.panel.error.text()
+    assert widget.panel.job is None
