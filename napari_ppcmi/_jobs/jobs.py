@@ -83,6 +83,7 @@ class Jobs(QObject):
         self._process: WorkerProcess | None = None
         self._unlock: Unlock | None = None
         self._widgets = 0
+        self._is_closed = False
         self._last_use = time.monotonic()
         # Queued: the events come from another thread.
         self._event.connect(self._on_event, Qt.ConnectionType.QueuedConnection)
@@ -104,6 +105,7 @@ class Jobs(QObject):
     def attach(self, widget: QObject) -> None:
         """Keep the worker for as long as a widget lives; start it now, so that it is warm."""
         self._widgets += 1
+        self._is_closed = False
         widget.destroyed.connect(self._detach)
         self._ensure()
 
@@ -115,8 +117,12 @@ class Jobs(QObject):
     def submit(self, request: Request) -> Job:
         """Hand over a request. Connect to the job's signals at once: they come later."""
         job = Job(self, next(self._numbers), request)
-        process = self._ensure()
         self._jobs[job.number] = job
+        if self._is_closed:  # a page that tidies up may ask once more: nobody waits for it
+            job.is_cancelling = True
+            QTimer.singleShot(0, lambda: self._end(job.number, "cancelled"))
+            return job
+        process = self._ensure()
         self._last_use = time.monotonic()
         if isinstance(request, Unlock):
             job.succeeded.connect(lambda opened: self._set_unlocked(request, opened))
@@ -149,7 +155,8 @@ class Jobs(QObject):
             self._process.tell(job.number, event)
 
     def close(self) -> None:
-        """End the worker with whatever it does. Another request starts a new one."""
+        """End the worker with whatever it does. It starts again when a widget is opened."""
+        self._is_closed = True
         process, self._process = self._process, None
         self._unlock = None
         self.session.set_locked()

@@ -140,7 +140,7 @@ class LossCurve(QWidget):
             x = scale.place(box, epoch, scale.low).x()
             painter.drawText(QRectF(x - 2 * line, box.bottom(), 4 * line, line), centre, str(epoch))
         under = QRectF(box.left(), box.bottom() + line * 0.7, box.width(), line)
-        painter.drawText(under, centre, "epoch (log scale)" if scale.log else "epoch")
+        painter.drawText(under, centre, "epoch (loss: log scale)" if scale.log else "epoch")
 
     def _draw_series(
         self, painter: QPainter, box: QRectF, scale: _Scale, series: Series, color: QColor

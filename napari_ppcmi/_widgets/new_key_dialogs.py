@@ -89,7 +89,7 @@ class _SecretDialog(QDialog):
         return line
 
     def _secret(self, name: str, label: str) -> QLineEdit:
-        line = self._line(name, label, "At least 12 letters; several words are best.")
+        line = self._line(name, label, "At least 8 letters; several words are best.")
         line.setEchoMode(QLineEdit.EchoMode.Password)
         return line
 

@@ -116,8 +116,8 @@ class OpenStudy(QWidget):
         if not self._waiting:
             return
         request = self._waiting.pop(0)
-        self._show_series(SeriesList(series=()))
         if isinstance(request, ListSeries):
+            self._show_series(SeriesList(series=()))
             self._folder = request.folder
             self._run(request, self._choose_series)
         else:
@@ -132,8 +132,7 @@ class OpenStudy(QWidget):
     def _choose_series(self, found: SeriesList) -> None:
         if len(found.series) == 1:
             self._waiting.insert(0, OpenImage(path=self._folder, series_uid=found.series[0].uid))
-        else:  # the user chooses first; other files may be dropped again
-            self._waiting.clear()
+        else:
             self._show_series(found)
 
     def _show_series(self, found: SeriesList) -> None:

@@ -23,6 +23,7 @@ from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
 from napari_ppcmi._widgets.training_parts import (
     StudyPicker,
     TrainingSettings,
+    add_picker,
     chooser,
     left_out,
     named,
@@ -110,15 +111,15 @@ class ServerWidget(QWidget):
 
     def _arrange(self, layout: QVBoxLayout) -> None:
         form, answers, gift = wrapped_form(), wrapped_form(), wrapped_form()
-        form.addRow("&Study", self.study)
-        form.addRow("&Protected features for training", self.bundles)
-        form.addRow("S&hares (escrow studies only)", self.shares)
-        form.addRow("Ser&ver folder", self.server_folder)
-        answers.addRow("&Queries", self.queries)
-        answers.addRow("Folder for &replies", self.replies)
+        add_picker(form, "&Study", self.study)
+        add_picker(form, "&Protected features for training", self.bundles)
+        add_picker(form, "S&hares (escrow studies only)", self.shares)
+        add_picker(form, "Ser&ver folder", self.server_folder)
+        add_picker(answers, "&Queries", self.queries)
+        add_picker(answers, "Folder for &replies", self.replies)
         answers.addRow(self.answer)
         gift.addRow("S&ite", self.contact)
-        gift.addRow("F&older for the file", self.network)
+        add_picker(gift, "F&older for the file", self.network)
         gift.addRow(self.publish)
         for widget in (wrapping(_INTRODUCTION), self.state):
             layout.addWidget(widget)

@@ -22,6 +22,7 @@ from napari_ppcmi._widgets.parts import FolderPicker, button, wrapping
 from napari_ppcmi._widgets.training_parts import (
     StudyPicker,
     TrainingSettings,
+    add_picker,
     chooser,
     left_out,
     named,
@@ -108,10 +109,10 @@ class TrainWidget(QWidget):
 
     def _arrange(self, layout: QVBoxLayout) -> None:
         first, second = wrapped_form(), wrapped_form()
-        first.addRow("&Study", self.study)
+        add_picker(first, "&Study", self.study)
         first.addRow(self.new_study)
         first.addRow("&Name of your site", self.name)
-        second.addRow("S&ite folder", self.site_folder)
+        add_picker(second, "S&ite folder", self.site_folder)
         layout.addWidget(wrapping(_INTRODUCTION))
         layout.addLayout(first)
         layout.addWidget(wrapping("Learn from"))

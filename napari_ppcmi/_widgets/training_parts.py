@@ -23,7 +23,7 @@ from superqt import QCollapsible
 from napari_ppcmi._protocol.bundles import CaseProblem
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import button
+from napari_ppcmi._widgets.parts import FolderPicker, button
 
 _MOST_TOLD = 5
 Kind = TypeVar("Kind", bound=QWidget)
@@ -123,6 +123,12 @@ def wrapped_form() -> QFormLayout:
     form = QFormLayout()
     form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
     return form
+
+
+def add_picker(form: QFormLayout, label: str, picker: FolderPicker | StudyPicker) -> None:
+    """Put a picker into a form; a screen reader tells its label, too."""
+    form.addRow(label, picker)
+    picker.line.setAccessibleName(label.replace("&", ""))
 
 
 def scrolled(page: QWidget) -> QVBoxLayout:

@@ -110,15 +110,15 @@ def test_the_only_series_of_a_folder_is_opened(qtbot, viewer_model, widget, tmp_
 def test_of_several_series_the_user_chooses_one(qtbot, viewer_model, widget, tmp_path):
     write_series(tmp_path, "1.2.4.1", 3)
     write_series(tmp_path, "1.2.4.2", 2)
-    widget.open([tmp_path])
-    qtbot.waitUntil(lambda: widget.series.count() == 2, timeout=WAIT_MS)
+    widget.open([tmp_path, PICTURE])
+    wait_for_layers(qtbot, viewer_model, 1)  # the picture does not wait for the choice
     wait_until_idle(qtbot, widget)
-    assert len(viewer_model.layers) == 0
+    assert widget.series.count() == 2 and not widget.series_button.isHidden()
     assert "series 2 (2 files)" in widget.series.item(1).text()
     widget.series.setCurrentRow(1)
     widget.series_button.click()
-    wait_for_layers(qtbot, viewer_model, 1)
-    assert viewer_model.layers[0].data.shape == (5, 4, 2)
+    wait_for_layers(qtbot, viewer_model, 2)
+    assert viewer_model.layers[1].data.shape == (5, 4, 2)
 
 
 def test_a_folder_without_images_is_told(qtbot, viewer_model, widget, tmp_path):

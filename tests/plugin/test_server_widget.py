@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image as Picture
 from pydantic import SecretStr
+from qtpy.QtWidgets import QLineEdit, QScrollArea
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.keys import Unlock
@@ -164,3 +165,17 @@ def test_what_is_missing_is_told(widget, verb, told):
     getattr(widget, verb)()
     assert told in widget.panel.error.text()
     assert widget.panel.job is None
+
+
+def test_it_fits_into_a_narrow_dock(qtbot, widget):
+    widget.resize(320, 900)
+    qtbot.wait(50)
+    assert widget.width() == 320
+    assert widget.findChild(QScrollArea).horizontalScrollBar().maximum() == 0
+
+
+def test_screen_readers_are_told_what_a_field_is(widget):
+    fields = [one for one in widget.findChildren(QLineEdit) if one.objectName()]
+    pickers = [one for one in fields if not one.objectName().startswith("qt_")]
+    assert len(pickers) >= 7
+    assert all(one.accessibleName() for one in pickers)
