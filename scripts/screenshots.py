@@ -42,6 +42,7 @@ class _Tour:
         self.app = QApplication.instance()
         self.viewer.open_sample("napari-ppcmi", "ultrasound")
         self.viewer.layers.pop()  # the mask that the sample brings along
+        self.viewer.layers.selection.active = self.viewer.layers[0]
         self.workspace = Workspace(self.viewer)
         self.dock = self.viewer.window.add_dock_widget(self.workspace, name="PPCMI-SF")
         self.segment = SegmentWidget
@@ -56,6 +57,7 @@ class _Tour:
         pages.setCurrentIndex(1)
         self.click(work.encode, "add_layers")
         self.wait(lambda: work.encode.recipients.count() > 0)
+        self.viewer.reset_view()
         self.shoot("encode")
         self.click(work.encode, "review")
         self.wait(lambda: work.encode.dialog is not None)
@@ -87,8 +89,8 @@ class _Tour:
 
     def swap(self, title: str, kind: Any) -> None:
         widget = self.show_alone(title, kind, None)
-        self.click(widget, "segment")
         count = len(self.viewer.layers)
+        self.click(widget, "segment")
         self.wait(lambda: len(self.viewer.layers) > count)
         self.shoot("segment")
 

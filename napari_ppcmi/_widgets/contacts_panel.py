@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QMessageBox,
+    QPushButton,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -29,6 +30,7 @@ from napari_ppcmi._protocol.keys import (
     RemoveContact,
     RevokeContact,
 )
+from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import button, listen, wrapping
 
@@ -46,10 +48,13 @@ class CompareDialog(QDialog):
         font = words.font()
         font.setPointSizeF(font.pointSizeF() * 1.5)
         words.setFont(font)
-        self.same = QCheckBox("They read me the &same words.", objectName="same_words")
+        self.same = QCheckBox("They read me the &same words.")
+        self.same.setObjectName("same_words")
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
-        self.add = buttons.addButton("&Add partner", QDialogButtonBox.ButtonRole.AcceptRole)
+        self.add = QPushButton("&Add partner")
+        self.add.setObjectName("add_partner")
         self.add.setEnabled(False)
+        buttons.addButton(self.add, QDialogButtonBox.ButtonRole.AcceptRole)
         self.same.toggled.connect(self.add.setEnabled)
         buttons.accepted.connect(self.accept)
         buttons.rejected.connect(self.reject)
@@ -57,7 +62,7 @@ class CompareDialog(QDialog):
         told = (
             f"The card says that it is of '{card.name}'. Anybody can write that. Call "
             f"{card.name} on a number that you know, and let them read the words of their "
-            "fingerprint to you."
+            f"fingerprint to you. {card.note}"
         )
         for widget in (wrapping(told), words, self.same, buttons):
             layout.addWidget(widget)
@@ -78,12 +83,17 @@ class ContactsPanel(QWidget):
         self._jobs, self._panel = jobs, panel
         self._home: Path | None = None
         self.dialog: CompareDialog | None = None
-        self.table = QTableWidget(0, 2, objectName="contacts")
+        self.table = QTableWidget(0, 2)
+        self.table.setObjectName("contacts")
+        self.table.setAccessibleName("Partners")
+        self.table.setTabKeyNavigation(False)  # Tab goes on to the buttons
         self.table.setHorizontalHeaderLabels(["Partner", "State"])
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        self.table.verticalHeader().hide()
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
+        assert rows is not None and columns is not None
+        rows.hide()
+        columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
         row = QHBoxLayout()
         for text, name, tip, slot in (
@@ -122,7 +132,9 @@ class ContactsPanel(QWidget):
         home = self._jobs.session.home
         if home != self._home:
             self._home = home
-            self._jobs.submit(LookAtHome(home=home)).succeeded.connect(self._show)
+            job = self._jobs.submit(LookAtHome(home=home))
+            job.succeeded.connect(self._show)
+            job.failed.connect(self._panel.show_failure)
 
     def _show(self, home: HomeInfo) -> None:
         self.table.setRowCount(len(home.contacts))
@@ -134,10 +146,17 @@ class ContactsPanel(QWidget):
 
     def _selected(self) -> str | None:
         item = self.table.item(self.table.currentRow(), 0)
-        return None if item is None else item.text()
+        if item is None:
+            message = "No partner is chosen."
+            self._panel.show_failure(Failure(message=message, hint="Click one in the table."))
+            return None
+        return item.text()
+
+    def _ask_file(self) -> str:
+        return QFileDialog.getOpenFileName(self, "Choose a contact card", "", _CARDS)[0]
 
     def _ask_card(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Choose a contact card", "", _CARDS)
+        name = self._ask_file()
         if name:
             self.read_card(Path(name))
 

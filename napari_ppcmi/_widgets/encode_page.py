@@ -123,7 +123,10 @@ class EncodePage(QWidget):
         """Take the selected image layers; one that is no file yet is saved at the site first."""
         from napari.layers import Image
 
-        chosen = [one for one in self._viewer.layers.selection if isinstance(one, Image)]
+        images = [one for one in self._viewer.layers if isinstance(one, Image)]
+        chosen = [one for one in images if one in self._viewer.layers.selection]
+        if len(images) == 1:  # there is nothing to select among
+            chosen = images
         if not chosen:
             self._fail("No image layer is selected.", "Select one in the list of layers.")
             return

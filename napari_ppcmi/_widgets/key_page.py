@@ -7,12 +7,14 @@ from typing import Any
 
 import appdirs
 from pydantic import SecretStr
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QVBoxLayout,
     QWidget,
@@ -22,6 +24,7 @@ from superqt import QCollapsible
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._preferences import PLUGIN
 from napari_ppcmi._protocol.keys import DemoSite, ExportCard, PrepareDemo, Unlock, Unlocked
+from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.contacts_panel import ContactsPanel
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.new_key_dialogs import NewIdentityDialog, NewKeyDialog, RotateKeyDialog
@@ -43,7 +46,10 @@ class KeyPage(QWidget):
         super().__init__(parent)
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        self._next: Unlock | None = None
+        self._warnings: tuple[str, ...] = ()
         self.panel = JobPanel(self._jobs)
+        self.panel.idle.connect(self._go_on)
         self._build()
         listen(self, self._jobs.session.changed, self._show_session)
         self._show_session()
@@ -65,17 +71,21 @@ class KeyPage(QWidget):
     def _opened(self) -> QWidget:
         shown = QWidget()
         self.site = wrapping(name="site")
+        self.site.setTextFormat(Qt.TextFormat.PlainText)  # names that others gave
+        self.notes = wrapping(name="notes")
+        self.notes.setTextFormat(Qt.TextFormat.PlainText)
         self.words = wrapping(name="words")
         self.words.setTextInteractionFlags(self.panel.status.textInteractionFlags())
         self.words.setToolTip("Partners read these words to each other over the telephone.")
-        self.copy = button("Copy &words", "copy_words", "Copy the fingerprint.", self._copy)
-        self.lock = button("Loc&k now", "lock", "Close key and identity.", self._jobs.lock)
+        self.copy = button("Cop&y words", "copy_words", "Copy the fingerprint.", self._copy)
+        self.lock = button("Loc&k now", "lock", "Close key and identity.", self.lock_now)
         row = QHBoxLayout()
         row.addWidget(self.copy)
         row.addWidget(self.lock)
         layout = QVBoxLayout(shown)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.site)
+        layout.addWidget(self.notes)
         layout.addWidget(self.words)
         layout.addLayout(row)
         return shown
@@ -84,19 +94,28 @@ class KeyPage(QWidget):
         self.form = QWidget()
         self.site_folder = FolderPicker("site_folder", "The folder that your site was trained in.")
         self.site_folder.chosen.connect(lambda folder: self._jobs.session.use(site_folder=folder))
-        self.key_file = QLineEdit(objectName="key_file")
+        self.key_file = QLineEdit()
+        self.key_file.setObjectName("key_file")
+        self.key_file.setPlaceholderText("Choose a key file")
         self.key_file.setToolTip("Your client key, a file that ends in .ppcmikey.")
         self.key_file.editingFinished.connect(self._use_key)
         browse = button("…", "key_file_browse", "Look for the key file.", self._browse_key)
         browse.setMaximumWidth(32)
-        key_row = QHBoxLayout()
+        key = QWidget()
+        key.setFocusProxy(self.key_file)
+        key_row = QHBoxLayout(key)
+        key_row.setContentsMargins(0, 0, 0, 0)
         key_row.addWidget(self.key_file)
         key_row.addWidget(browse)
         self.passphrase = _secret_line("passphrase", "What you type is shown to nobody.")
         self.passphrase.returnPressed.connect(self.unlock)
-        self.same = QCheckBox("The &identity has the same one", objectName="same")
+        self.same = QCheckBox("The &identity has the same one")
+        self.same.setObjectName("same")
+        self.same.setToolTip("Take the tick away if your identity has its own passphrase.")
         self.same.setChecked(True)
         self.other = _secret_line("identity_passphrase", "Passphrase of your identity.")
+        self.other.setPlaceholderText("Passphrase of the identity")
+        self.other.setAccessibleName("Passphrase of the identity")
         self.other.returnPressed.connect(self.unlock)
         self.other.hide()
         self.same.toggled.connect(lambda same: self.other.setVisible(not same))
@@ -111,8 +130,8 @@ class KeyPage(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
         form.addRow("&Site folder", self.site_folder)
-        form.addRow("Key &file", key_row)
-        form.addRow("&Passphrase", self.passphrase)
+        form.addRow("&Key file", key)
+        form.addRow("Passph&rase", self.passphrase)
         form.addRow(self.same)
         form.addRow(self.other)
         row = QHBoxLayout()
@@ -126,9 +145,9 @@ class KeyPage(QWidget):
         layout = QVBoxLayout(made)
         layout.setContentsMargins(0, 0, 0, 0)
         for text, name, tip, slot in (
-            ("New i&dentity…", "new_identity", "Who you are to your partners.", self._identity),
+            ("New id&entity…", "new_identity", "Who you are to your partners.", self._identity),
             ("&New client key…", "new_key", "The secret of your site in a study.", self._new_key),
-            ("&Rotate key…", "rotate", "Make the key of the next epoch.", self._rotate),
+            ("Ro&tate key…", "rotate", "Make the key of the next epoch.", self._rotate),
             ("E&xport contact card…", "export_card", "For your partners.", self._export),
         ):
             layout.addWidget(button(text, name, tip, slot))
@@ -136,19 +155,29 @@ class KeyPage(QWidget):
 
     def unlock(self) -> None:
         """Open what is chosen, with what was typed; the fields are emptied at once."""
+        self._use_typed()
         session = self._jobs.session
         typed = SecretStr(self.passphrase.text())
         other = typed if self.same.isChecked() else SecretStr(self.other.text())
         self.passphrase.clear()
         self.other.clear()
+        if not typed and not other:
+            message = "No passphrase was typed."
+            self.panel.show_failure(Failure(message=message, hint="Type it, then unlock."))
+            self.passphrase.setFocus()
+            return
         request = Unlock(
             home=session.home,
             key_file=session.key_file,
-            key_passphrase=typed if session.key_file else None,
+            key_passphrase=typed if session.key_file and typed else None,
             site_folder=session.site_folder,
-            identity_passphrase=other,
+            identity_passphrase=other or None,
         )
         self.panel.run(request, self._unlocked, disable=[self.open, self.demo])
+
+    def lock_now(self) -> None:
+        """Forget everything secret."""
+        self._jobs.lock()
 
     def use_demo(self) -> None:
         """Set up the demo site, if it is not there yet, and unlock it."""
@@ -157,19 +186,29 @@ class KeyPage(QWidget):
 
     def _demo(self, demo: DemoSite) -> None:
         self._jobs.session.use_demo(demo)
-        request = Unlock(
+        self._next = Unlock(
             home=demo.home,
             key_file=demo.key_file,
             key_passphrase=demo.passphrase,
             site_folder=demo.site_folder,
             identity_passphrase=demo.passphrase,
         )
-        self._jobs.submit(request).failed.connect(self.panel.show_failure)
+
+    def _go_on(self) -> None:
+        request, self._next = self._next, None
+        if request is not None:
+            self.panel.run(request, self._unlocked, disable=[self.open, self.demo])
 
     def _unlocked(self, opened: Unlocked) -> None:
-        notes = [*opened.warnings, *(one.note for one in (opened.key, opened.identity) if one)]
-        told = " ".join(note for note in notes if note)
-        self._jobs.say(f"Unlocked. {told}".strip())
+        if opened.key is None and opened.identity is None:
+            message = "Nothing was opened: no key file is chosen, and there is no identity yet."
+            self.panel.show_failure(
+                Failure(message=message, hint="Choose your key file, or make a new one below.")
+            )
+            return
+        self._warnings = opened.warnings
+        self._show_session()
+        self._jobs.say("Unlocked.")
 
     def _show_session(self) -> None:
         session = self._jobs.session
@@ -179,6 +218,11 @@ class KeyPage(QWidget):
         self.form.setVisible(not is_open)
         self.site_folder.show_folder(session.site_folder)
         self.key_file.setText("" if session.key_file is None else str(session.key_file))
+        if not is_open:
+            self._warnings = ()
+        told = [*self._warnings, *(one.note for one in (session.key, session.identity) if one)]
+        self.notes.setText("\n".join(filter(None, told)))
+        self.notes.setVisible(any(told))
         if not is_open:
             self.site.setText("Locked. Choose your site and key, or try the demo site.")
             return
@@ -201,16 +245,35 @@ class KeyPage(QWidget):
         self.site.setText(" ".join(parts))
 
     def _copy(self) -> None:
-        QApplication.clipboard().setText(self.words.text())
+        clipboard = QApplication.clipboard()
+        assert clipboard is not None
+        clipboard.setText(self.words.text())
+
+    def _use_typed(self) -> None:
+        """Take over what was typed last: a shortcut leaves the focus where it was."""
+        session, key = self._jobs.session, self._typed_key
+        if (self.site_folder.folder, key) != (session.site_folder, session.key_file):
+            session.use(site_folder=self.site_folder.folder, key_file=key)
+
+    @property
+    def _typed_key(self) -> Path | None:
+        text = self.key_file.text().strip()
+        return Path(text) if text else None
 
     def _use_key(self) -> None:
-        text = self.key_file.text().strip()
-        chosen = Path(text) if text else None
-        if chosen != self._jobs.session.key_file:
-            self._jobs.session.use(key_file=chosen)
+        if self._typed_key != self._jobs.session.key_file:
+            self._jobs.session.use(key_file=self._typed_key)
+
+    def _ask_key_file(self) -> str:
+        return QFileDialog.getOpenFileName(self, "Choose a key", self.key_file.text(), _KEYS)[0]
+
+    def _ask_card_file(self) -> str:
+        return QFileDialog.getSaveFileName(
+            self, "Export the card", "me.ppcmicard", "Contact cards (*.ppcmicard)"
+        )[0]
 
     def _browse_key(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Choose a key", self.key_file.text(), _KEYS)
+        name = self._ask_key_file()
         if name:
             self.key_file.setText(name)
             self._use_key()
@@ -225,16 +288,15 @@ class KeyPage(QWidget):
         RotateKeyDialog(self._jobs, self).open()
 
     def _export(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(
-            self, "Export the card", "me.ppcmicard", "Contact cards (*.ppcmicard)"
-        )
+        name = self._ask_card_file()
         if name:
             request = ExportCard(home=self._jobs.session.home, file=Path(name))
             self.panel.run(request, lambda card: self._jobs.say(f"Wrote the card of {card.name}."))
 
 
 def _secret_line(name: str, tip: str) -> QLineEdit:
-    line = QLineEdit(objectName=name)
+    line = QLineEdit()
+    line.setObjectName(name)
     line.setEchoMode(QLineEdit.EchoMode.Password)
     line.setToolTip(tip)
     return line

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QVBoxLayout,
     QWidget,
@@ -85,7 +86,9 @@ class _SecretDialog(QDialog):
 
         row.addWidget(line)
         row.addWidget(button("…", f"{name}_browse", tip, browse))
-        self.form.addRow(label, row)
+        caption = QLabel(label)
+        caption.setBuddy(line)
+        self.form.addRow(caption, row)
         return line
 
     def _secret(self, name: str, label: str) -> QLineEdit:

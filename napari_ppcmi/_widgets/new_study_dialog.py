@@ -12,10 +12,11 @@ from qtpy.QtWidgets import (
     QDialogButtonBox,
     QFileDialog,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
-    QPlainTextEdit,
     QRadioButton,
     QSpinBox,
+    QTextEdit,
     QVBoxLayout,
     QWidget,
 )
@@ -38,14 +39,14 @@ _ARRANGEMENTS: tuple[tuple[Literal["escrow", "blind"], str, str], ...] = (
     (
         "escrow",
         "&Escrow",
-        "Each site gives the mapping server a share of its key. The masks are better, and the "
-        "server has to be trusted: it can undo the protection of the features.",
+        "Each site gives the mapping server a secret made from its key, so the server can undo the "
+        "protection: it sees the features themselves, which are like a coarse picture.",
     ),
     (
         "blind",
         "Bl&ind",
-        "The mapping server holds no secret and works on protected features alone. It need not "
-        "be trusted as much, and the masks may be less exact.",
+        "The mapping server holds no secret and works on protected features alone. The coarse "
+        "layout of an image still shows through.",
     ),
 )
 _STEP = 32
@@ -76,12 +77,14 @@ class NewStudyDialog(QDialog):
         for text, value in _MODALITIES:
             self.modality.addItem(text, value)
         self.structures = named(
-            QPlainTextEdit(),
+            QTextEdit(),
             "structures",
             "One a line, in the order of their values in the masks: the first is 1. The "
             "background, 0, needs no line.",
         )
         self.structures.setTabChangesFocus(True)
+        self.structures.setAcceptRichText(False)
+        self.structures.setPlaceholderText("left ventricle")
         self.structures.setFixedHeight(self.fontMetrics().height() * 5)
         self.rows, self.columns = _side("rows"), _side("columns")
         tip = "The file that you then give to all partners."
@@ -105,7 +108,7 @@ class NewStudyDialog(QDialog):
         form.addRow("&Name", self.name)
         form.addRow("&Modality", self.modality)
         form.addRow("&Structures, one per line", self.structures)
-        form.addRow("Si&ze of the networks' images: rows and columns", size)
+        form.addRow(_label("Si&ze of the networks' images: rows and columns", self.rows), size)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         for number, (value, text, sentence) in enumerate(_ARRANGEMENTS):
@@ -115,7 +118,7 @@ class NewStudyDialog(QDialog):
             layout.addWidget(choice)
             layout.addWidget(wrapping(sentence))
         last = wrapped_form()
-        last.addRow("&File", place)
+        last.addRow(_label("&File", self.file), place)
         layout.addLayout(last)
         layout.addWidget(self.error)
         layout.addWidget(self.buttons)
@@ -161,6 +164,12 @@ class NewStudyDialog(QDialog):
     def _refuse(self, text: str) -> None:
         self.error.setText(text)
         self.error.show()
+
+
+def _label(text: str, field: QWidget) -> QLabel:
+    label = QLabel(text)
+    label.setBuddy(field)
+    return label
 
 
 def _side(name: str) -> QSpinBox:

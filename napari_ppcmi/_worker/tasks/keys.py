@@ -72,7 +72,7 @@ def unlock(desk: Desk, request: Unlock) -> Unlocked:
             key_info = _key_info(request.key_file)
         if request.site_folder is not None:
             site = site_info(request.site_folder)
-        if request.identity_passphrase is not None and home.identity_file.is_file():
+        if request.identity_passphrase is not None and _is_file(home.identity_file):
             party = Party(home, Identity.load(home.identity_file, request.identity_passphrase))
             card = identity_info(party.identity.card, "Your identity")
     if key is not None and site is not None:
@@ -104,7 +104,11 @@ def create_key(_desk: Desk, request: CreateKey) -> KeyInfo:
     key = ClientKey.generate(request.site, study, epochs.newest(study, request.site) + 1)
     key.save(request.file, request.passphrase)
     epochs.note(key)
-    return _key_info(request.file)
+    made = _key_info(request.file)
+    if key.epoch == 1:
+        return made
+    told = f"There was a key of epoch {key.epoch - 1} already; it makes no new bundles from now on."
+    return made.model_copy(update={"note": told})
 
 
 def rotate_key(_desk: Desk, request: RotateKey) -> KeyInfo:
@@ -147,9 +151,10 @@ def prepare_demo(_desk: Desk, request: PrepareDemo) -> DemoSite:
 
 def home_info(home: Home) -> HomeInfo:
     """What a home folder holds."""
-    there = os.path.isfile(home.identity_file)  # noqa: PTH113 - Path.is_file may raise
-    card = identity_info(home.card(), "Your identity") if there else None
-    known = home.contacts.all() if there else []
+    has_card = _is_file(home.identity_file)
+    card = identity_info(home.card(), "Your identity") if has_card else None
+    # Asking a registry that is not there would make one.
+    known = home.contacts.all() if _is_file(home.database.path) else []
     return HomeInfo(
         home=home.root, identity=card, contacts=tuple(_contact_info(one) for one in known)
     )
@@ -251,6 +256,10 @@ def _require_free(file: Path, what: str) -> None:
             f"{file}: there is a file already, and no {what} is ever overwritten.",
             hint="Choose another name or folder.",
         )
+
+
+def _is_file(path: Path) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file may raise
 
 
 def _passphrase_of(site: Path) -> SecretStr:
