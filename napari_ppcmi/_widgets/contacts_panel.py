@@ -97,8 +97,8 @@ class ContactsPanel(QWidget):
         self.table.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
         row = QHBoxLayout()
         for text, name, tip, slot in (
-            ("A&dd…", "add_contact", "Take in a partner's card.", self._ask_card),
-            ("Re&voke", "revoke_contact", "Trust nothing of it any more.", self._ask_revoke),
+            ("&Add…", "add_contact", "Take in a partner's card.", self._ask_card),
+            ("Rev&oke", "revoke_contact", "Trust nothing of it any more.", self._ask_revoke),
             ("Re&move", "remove_contact", "Forget it.", self._ask_remove),
         ):
             row.addWidget(button(text, name, tip, slot))

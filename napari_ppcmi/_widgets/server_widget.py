@@ -34,7 +34,8 @@ from napari_ppcmi._widgets.training_parts import (
 
 _INTRODUCTION = (
     "The mapping server learns from the protected features of all sites, and answers a site's "
-    "protected image features with protected mask features. It never gets an image."
+    "protected image features with protected mask features. It gets no images, but what it holds "
+    "remains patient data."
 )
 _LOCKED = "Your identity is locked. Unlock it on the Key page of the workspace; then go on here."
 _CANCELLED = (

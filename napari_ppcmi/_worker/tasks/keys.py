@@ -37,7 +37,7 @@ from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.data.sample import sample_data_folder
 from ppcmi_sf.errors import KeyFileError
 from ppcmi_sf.files import atomic_path
-from ppcmi_sf.home import Home, Party
+from ppcmi_sf.home import REGISTRY_FILE, Home, Party
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey, read_key_record
 from ppcmi_sf.passphrase import read_passphrase_file
@@ -154,7 +154,7 @@ def home_info(home: Home) -> HomeInfo:
     has_card = _is_file(home.identity_file)
     card = identity_info(home.card(), "Your identity") if has_card else None
     # Asking a registry that is not there would make one.
-    known = home.contacts.all() if _is_file(home.database.path) else []
+    known = home.contacts.all() if _is_file(home.root / REGISTRY_FILE) else []
     return HomeInfo(
         home=home.root, identity=card, contacts=tuple(_contact_info(one) for one in known)
     )
