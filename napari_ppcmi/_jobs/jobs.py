@@ -71,6 +71,9 @@ class Jobs(QObject):
     busy_changed = Signal(object)
     """The long job that runs now, or ``None``."""
 
+    session_locked = Signal()
+    """After the session was locked because nobody did anything."""
+
     _event = Signal(object, int, str, object)
 
     def __init__(self, session: Session) -> None:
@@ -225,7 +228,7 @@ class Jobs(QObject):
             self.say("Ready.")
             job.succeeded.emit(message)
         elif job.is_cancelling:  # also where it had to be ended by force
-            self.say("Cancelled. Nothing was changed.")
+            self.say("Cancelled.")
             job.cancelled.emit()
         else:
             failure = message if isinstance(message, Failure) else _crash()
@@ -243,6 +246,7 @@ class Jobs(QObject):
         if time.monotonic() - self._last_use > 60 * minutes:
             self.lock()
             self.say("Locked, since nothing was done for a while.")
+            self.session_locked.emit()
 
 
 def _crash() -> Failure:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +49,7 @@ class Wire:
         Binary streams.
     """
 
-    def __init__(self, source: BufferedReader, sink: BinaryIO) -> None:
+    def __init__(self, source: BufferedReader, sink: IO[bytes]) -> None:
         self._source, self._sink = source, sink
         self._sending = threading.Lock()
 
@@ -69,7 +69,7 @@ class Wire:
                 self._sink.write(_LENGTH.pack(len(text)) + text)
                 for array in plain:
                     if array.nbytes:
-                        self._sink.write(memoryview(array.reshape(-1)).cast("B"))
+                        self._sink.write(array.reshape(-1).view(np.uint8).data)
                 self._sink.flush()
         except (OSError, ValueError) as error:  # ValueError: the stream is closed
             raise Closed from error

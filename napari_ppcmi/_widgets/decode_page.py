@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
@@ -104,7 +105,7 @@ class DecodePage(QWidget):
             self._overlay(layer, mask)
             self._next()
             return
-        job = self._jobs.submit(OpenImage(path=mask.source))
+        job = self._jobs.submit(OpenImage(path=Path(mask.source)))
         job.succeeded.connect(lambda opened: self._open_and_overlay(opened, mask))
         job.failed.connect(self.panel.show_failure)
         job.finished.connect(self._next)

@@ -24,6 +24,7 @@ from napari_ppcmi._protocol.bundles import ExportReview
 from napari_ppcmi._widgets.parts import wrapping
 
 _PICTURE = 220
+_TABLE_HEIGHT, _ROW_HEIGHT = 300, 34
 
 WHO_SEES = (
     ("This site", "everything of its own", "images, masks and features of others"),
@@ -156,7 +157,7 @@ def _table(headings: tuple[str, ...], rows: object) -> QTableWidget:
     table.setWordWrap(True)
     table.resizeRowsToContents()
     table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    table.setMinimumHeight(min(260, 34 * (len(listed) + 1)))
+    table.setFixedHeight(min(_TABLE_HEIGHT, _ROW_HEIGHT * (len(listed) + 1) + 4))
     return table
 
 

@@ -15,8 +15,9 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass, field
+from io import BufferedReader
 from types import FrameType, GeneratorType
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from napari_ppcmi._protocol.keys import Lock, Unlock
 from napari_ppcmi._protocol.message import (
@@ -211,7 +212,7 @@ def _unforeseen(error: Exception) -> Failure:
     )
 
 
-def _own_pipes() -> tuple[BinaryIO, BinaryIO]:
+def _own_pipes() -> tuple[BufferedReader, IO[bytes]]:
     """The two pipes; what anybody prints goes to the error stream from now on."""
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -14,7 +14,9 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QPushButton
 
 from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._protocol.training import NewStudy, TrainSite
 from napari_ppcmi._widgets.segment_widget import SegmentWidget
+from napari_ppcmi._widgets.train_widget import TrainWidget
 from ppcmi_sf.data.sample import sample_data_folder
 
 TICK = 0.005
@@ -63,6 +65,43 @@ def test_the_window_answers_during_the_segmentation_of_a_volume(desk, qtbot):
     assert len(viewer.layers) == 2, widget.panel.error.text()
     print(f"longest stall of the GUI thread until the mask came: {shown[0] * 1000:.0f} ms")
     assert shown[0] < LIMIT
+
+
+def test_the_window_answers_during_a_training(make_napari_viewer, qtbot, tmp_path, ask):
+    viewer = make_napari_viewer(show=True)
+    widget = TrainWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Train")
+    viewer.add_image(np.random.default_rng(0).random((512, 512)))
+    jobs = jobs_for(viewer)
+    study = tmp_path / "study.yaml"
+    ask(
+        jobs,
+        NewStudy(
+            file=study,
+            name="quick",
+            modality="US",
+            class_names=("head", "cavity"),
+            image_size=(128, 128),
+            autoencoder="small",
+        ),
+    )
+    request = TrainSite(
+        study_file=study,
+        name="north",
+        site_folder=tmp_path / "site",
+        data=sample_data_folder() / "ultrasound",
+        epochs=12,
+    )
+    qtbot.wait(500)
+    stalls = Stalls(widget)
+    failures: list[object] = []
+    with qtbot.waitSignal(widget.panel.idle, timeout=120_000):
+        stalls.start()
+        widget.panel.run(request, lambda _: None, failed=failures.append)
+    print(f"longest stall of the GUI thread during a training: {stalls.longest * 1000:.0f} ms")
+    jobs.close()
+    assert not failures
+    assert stalls.longest < LIMIT
 
 
 def test_a_slice_has_its_mask_within_a_second_once_warm(desk, qtbot):
