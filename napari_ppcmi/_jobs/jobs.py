@@ -12,7 +12,7 @@ import weakref
 from contextlib import suppress
 from typing import Any
 
-from qtpy.QtCore import QObject, Qt, QTimer, Signal
+from qtpy.QtCore import QEventLoop, QObject, Qt, QTimer, Signal
 
 from napari_ppcmi._jobs.process import EVENT_ENDED, WorkerProcess
 from napari_ppcmi._protocol.keys import Lock, Unlock, Unlocked
@@ -136,6 +136,20 @@ class Jobs(QObject):
         if not request.quick:
             self.busy_changed.emit(self.running)
         return job
+
+    def wait_for(self, request: Request) -> Answer | None:
+        """Hand over a request and come back with its answer; the window goes on answering.
+
+        For callers that napari wants a result of at once, such as readers. ``None`` when it was
+        cancelled.
+        """
+        loop, got = QEventLoop(), list[Answer]()
+        job = self.submit(request)
+        job.succeeded.connect(got.append)
+        job.failed.connect(got.append)
+        job.finished.connect(loop.quit)
+        loop.exec()
+        return got[0] if got else None
 
     def lock(self) -> Job:
         """Forget everything secret, here and in the worker."""

@@ -172,3 +172,18 @@ def test_a_bundle_that_was_changed_is_dropped_in_and_told(workspace, qtbot, tmp_
     states = {bundle.file.name: bundle.state for bundle in widget.exchange.came.bundles}
     assert states[changed.name] == "changed"
     assert states[reply.name] == "already used"
+
+
+def test_a_reply_opens_as_labels_where_the_key_is_unlocked(workspace, qtbot):
+    viewer, widget = workspace
+    viewer.open_sample("napari-ppcmi", "ultrasound")
+    viewer.layers.pop()
+    viewer.layers.selection.active = viewer.layers[0]
+    unlock(qtbot, viewer, widget)
+    walk(qtbot, viewer, widget)
+    decoded = viewer.layers[1].data.copy()
+    (reply,) = jobs_for(viewer).session.inbox.glob("*.ppcmi")
+    (opened,) = viewer.open(reply, plugin="napari-ppcmi")
+    np.testing.assert_array_equal(opened.data, decoded)
+    jobs_for(viewer).lock()
+    assert viewer.open(reply, plugin="napari-ppcmi") == []
