@@ -24,13 +24,8 @@ class Session:
 
     def __init__(self, preferences: Preferences | None = None) -> None:
         self.preferences = preferences or Preferences.load()
-        chosen = self.preferences
-        self.home: Path = chosen.home or default_home()
-        self.site_folder: Path | None = chosen.site_folder
-        self.key_file: Path | None = chosen.key_file
-        self.outbox: Path | None = chosen.outbox
-        self.inbox: Path | None = chosen.inbox
-        self.device: str = chosen.device
+        self.device: str = self.preferences.device
+        self._take_remembered_places()
         self.key: KeyInfo | None = None
         self.identity: IdentityInfo | None = None
         self.site: SiteInfo | None = None
@@ -73,6 +68,17 @@ class Session:
         self.changed.emit()
 
     def set_locked(self) -> None:
-        """Nothing is open any more."""
+        """Nothing is open any more; after the demo, the user's own places are back."""
         self.key = self.identity = self.site = None
+        if self.is_demo:
+            self.is_demo = False
+            self._take_remembered_places()
         self.changed.emit()
+
+    def _take_remembered_places(self) -> None:
+        chosen = self.preferences
+        self.home: Path = chosen.home or default_home()
+        self.site_folder: Path | None = chosen.site_folder
+        self.key_file: Path | None = chosen.key_file
+        self.outbox: Path | None = chosen.outbox
+        self.inbox: Path | None = chosen.inbox

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppcmi._jobs import Jobs
-from napari_ppcmi._protocol.keys import CreateIdentity, CreateKey, RotateKey
+from napari_ppcmi._protocol.keys import CreateIdentity, CreateKey, KeyInfo, RotateKey
 from napari_ppcmi._protocol.message import Failure, Request
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import button, wrapping
@@ -98,7 +98,9 @@ class _SecretDialog(QDialog):
 
     def _go(self) -> None:
         typed = SecretStr(self.passphrase.text())
-        if self.again is not None and self.again.text() != typed.get_secret_value():
+        differs = self.again is not None and self.again.text() != typed.get_secret_value()
+        self._forget_typed()
+        if differs:
             self.panel.show_failure(Failure(message="The two passphrases differ."))
             return
         try:
@@ -108,10 +110,12 @@ class _SecretDialog(QDialog):
             return
         self.panel.run(request, self._accept, disable=[self.buttons])
 
-    def _accept(self, answer: object) -> None:
+    def _forget_typed(self) -> None:
         for line in (self.passphrase, self.again):
             if line is not None:
                 line.clear()
+
+    def _accept(self, answer: object) -> None:
         self._done(answer)
         self.accept()
 
@@ -155,8 +159,9 @@ class NewKeyDialog(_SecretDialog):
         )
 
     def _done(self, answer: object) -> None:
-        self._jobs.session.use(key_file=Path(self.file.text().strip()))
-        self._jobs.say("Made the key. Unlock to use it.")
+        assert isinstance(answer, KeyInfo)
+        self._jobs.session.use(key_file=answer.file)
+        self._jobs.say(f"Made the key. {answer.note} Unlock to use it.")
 
 
 class RotateKeyDialog(_SecretDialog):
