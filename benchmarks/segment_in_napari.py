@@ -48,7 +48,8 @@ def main(site: Path, key: Path, passphrase: Path, out: Path, image: Path, *truth
     for run in ("first", "warm"):
         print(f"{run}: {_press(widget):.2f} s from the click to the mask, {stored.geometry.shape}")
     overlay = viewer.layers[-1]
-    saved = out / f"{image.name.split('.')[0]}_napari.nii.gz"
+    suffix = ".png" if stored.geometry.family == "raster" else ".nii.gz"
+    saved = out / f"{image.name.split('.')[0]}_napari{suffix}"
     widget.save_to(overlay, saved)
     _wait(lambda: widget.panel.job is None)
     mask = read_image(saved)

@@ -28,6 +28,7 @@ from ppcmi_sf.errors import PPCMIError
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
+_PICTURE = "Picture (*.png)"
 _FORMATS = "NIfTI (*.nii.gz);;NIfTI, not compressed (*.nii);;MetaImage (*.mha);;NRRD (*.nrrd)"
 _AXES = (("as the site was trained", None), ("first axis", 0), ("second axis", 1), ("third", 2))
 
@@ -144,8 +145,10 @@ class SegmentWidget(QWidget):
         if layer is None:
             self._fail("There is no mask to save.", "Select the mask in the list of layers.")
             return
+        flat = layer.metadata[METADATA_KEY]["geometry"].family == "raster"
+        suffix, formats = (".png", _PICTURE) if flat else (".nii.gz", _FORMATS)
         name, _ = QFileDialog.getSaveFileName(
-            self, "Save the mask", f"{_file_name(layer.name)}.nii.gz", _FORMATS
+            self, "Save the mask", _file_name(layer.name) + suffix, formats
         )
         if name:
             self.save_to(layer, Path(name))
