@@ -58,7 +58,7 @@ def _masks_of(path: Path) -> list[LayerData]:
     from napari_ppcmi._protocol.images import Mask
 
     jobs = _jobs()
-    folder = None if jobs is None else jobs.session.masks_folder
+    folder = None if jobs is None else jobs.session.replies_folder
     if jobs is None or folder is None or jobs.session.identity is None:
         return []
     revealed = jobs.wait_for(Reveal(replies=(path,), out=folder, device=jobs.session.device))

@@ -43,6 +43,11 @@ class Session:
         """Where masks are kept by themselves: in the site's folder."""
         return None if self.site is None else self.site.folder / "masks"
 
+    @property
+    def replies_folder(self) -> Path | None:
+        """Where masks of replies are kept, each reply's in a folder of its own."""
+        return None if self.masks_folder is None else self.masks_folder / "replies"
+
     def use(self, **places: Path | None) -> None:
         """Choose ``home``, ``site_folder``, ``key_file``, ``outbox`` or ``inbox``; remember it."""
         for name, place in places.items():

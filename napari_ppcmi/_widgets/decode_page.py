@@ -67,7 +67,7 @@ class DecodePage(QWidget):
 
     def show_masks(self) -> None:
         """Decode the selected replies; masks that were decoded before are shown again."""
-        folder = self._jobs.session.masks_folder
+        folder = self._jobs.session.replies_folder
         chosen = [
             b.file for b in self.replies.selected() if b.state in ("verified", "already used")
         ]
@@ -118,7 +118,8 @@ class DecodePage(QWidget):
         for layer in self._viewer.layers:
             if not isinstance(layer, Image):
                 continue
-            if layer is original or str(layer_path(layer)) == mask.source:
+            path = layer_path(layer)
+            if layer is original or (path is not None and str(path.resolve()) == mask.source):
                 try:
                     if read_layer(layer).geometry.shape == mask.geometry.shape:
                         return layer

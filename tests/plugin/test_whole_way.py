@@ -187,3 +187,36 @@ def test_a_reply_opens_as_labels_where_the_key_is_unlocked(workspace, qtbot):
     np.testing.assert_array_equal(opened.data, decoded)
     jobs_for(viewer).lock()
     assert viewer.open(reply, plugin="napari-ppcmi") == []
+
+
+def test_two_patients_images_of_one_name_get_a_mask_each(workspace, qtbot, tmp_path):
+    viewer, widget = workspace
+    unlock(qtbot, viewer, widget)
+    for number in (0, 1):
+        folder = tmp_path / f"patient{number}"
+        folder.mkdir()
+        source = SAMPLE / "ultrasound" / "images" / f"north_00{number}.png"
+        (folder / "image.png").write_bytes(source.read_bytes())
+        with qtbot.waitSignal(widget.encode.panel.idle, timeout=30_000):
+            widget.encode.add_paths([folder / "image.png"])
+    qtbot.waitUntil(lambda: widget.encode.recipients.count() > 0, timeout=30_000)
+    click(qtbot, widget.encode, "review")
+    qtbot.waitUntil(lambda: widget.encode.dialog is not None, timeout=60_000)
+    widget.encode.dialog.agree.setChecked(True)
+    with qtbot.waitSignal(widget.encode.written, timeout=60_000):
+        widget.encode.dialog.write.click()
+    qtbot.waitUntil(lambda: widget.exchange.sent.table.rowCount() == 2, timeout=30_000)
+    with qtbot.waitSignal(widget.exchange.mapped, timeout=60_000):
+        widget.exchange.ask_here()
+    qtbot.waitUntil(lambda: widget.decode.replies.table.rowCount() == 2, timeout=30_000)
+    with qtbot.waitSignal(widget.decode.finished, timeout=60_000):
+        widget.decode.show_masks()
+    assert len(viewer.layers) == 4, widget.decode.panel.error.text()
+    images, masks = viewer.layers[::2], viewer.layers[1::2]
+    assert {Path(one.metadata["ppcmi"]["path"]).parent.name for one in images} == {
+        "patient0",
+        "patient1",
+    }
+    for image, mask in zip(images, masks, strict=True):
+        assert mask.metadata["ppcmi"]["source"] == image.metadata["ppcmi"]["path"]
+    assert not np.array_equal(masks[0].data, masks[1].data)

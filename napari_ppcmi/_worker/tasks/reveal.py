@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from napari_ppcmi._protocol.bundles import (
     CaseInfo,
@@ -16,42 +17,60 @@ from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.review import batch_problems, engine_case, load_site
 from napari_ppcmi._worker.tasks.keys import class_infos
 from ppcmi_sf import __version__
-from ppcmi_sf.errors import InputFileError
+from ppcmi_sf.bundle.reader import read_digest
+from ppcmi_sf.errors import InputFileError, PPCMIError
 from ppcmi_sf.imaging import Geometry, read_image, read_mask
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.registry.database import utc_now
 
+if TYPE_CHECKING:
+    from ppcmi_sf.workflows.report import RevealedCase
+
+_FOLDER_DIGITS = 32
+
 
 def reveal(desk: Desk, request: Reveal) -> Job[RevealedMasks]:
-    """Decode each reply to a mask; one that is there is kept."""
+    """Decode each reply to a mask in a folder of its own; one that is there is kept.
+
+    Two patients' images are often called alike (``image.nii.gz``): in one folder the mask of the
+    one would be taken for that of the other.
+    """
     from ppcmi_sf.device import choose_device
     from ppcmi_sf.workflows.reveal import reveal_replies
 
-    party = desk.require_party()
-    report = yield from reveal_replies(
-        desk.require_site(),
-        desk.require_key(),
-        request.replies,
-        request.out,
-        party,
-        device=choose_device(request.device),
-        again=request.again,
-    )
-    own = party.identity.card.name
-    masks = [
-        RevealedFile(
-            name=case.name,
-            source=case.source,
-            path=case.mask,
-            query_id=case.query_id,
-            reply_id=case.reply_id,
-            network=case.network,
-            server="" if case.sender == own else case.sender,
-            new=case.new,
+    party, masks = desk.require_party(), list[RevealedFile]()
+    failures: list[tuple[str, PPCMIError]] = []
+    for path in request.replies:
+        try:
+            folder = request.out / read_digest(path)[:_FOLDER_DIGITS]
+        except PPCMIError as error:
+            failures.append((path.name, error))
+            continue
+        report = yield from reveal_replies(
+            desk.require_site(),
+            desk.require_key(),
+            [path],
+            folder,
+            party,
+            device=choose_device(request.device),
+            again=request.again,
         )
-        for case in report.cases
-    ]
-    return RevealedMasks(masks=tuple(masks), problems=tuple(batch_problems(report.failures)))
+        failures += report.failures
+        masks += [_revealed_file(case, party.identity.card.name) for case in report.cases]
+    return RevealedMasks(masks=tuple(masks), problems=tuple(batch_problems(failures)))
+
+
+def _revealed_file(case: RevealedCase, own_name: str) -> RevealedFile:
+    return RevealedFile(
+        name=case.name,
+        source=case.source,
+        path=case.mask,
+        query_id=case.query_id,
+        reply_id=case.reply_id,
+        network=case.network,
+        server="" if case.sender == own_name else case.sender,
+        new=case.new,
+    )
 
 
 def open_revealed(desk: Desk, request: OpenRevealed) -> Job[Mask]:
