@@ -226,7 +226,9 @@ class Jobs(QObject):
             self._end(number, event, message)
 
     def _end(self, number: int, event: str, message: Answer | None = None) -> None:
-        job = self._jobs.pop(number)
+        job = self._jobs.pop(number, None)
+        if job is None:
+            return  # it ended meanwhile
         self._last_use = time.monotonic()
         heavy = isinstance(job.request, TrainSite | TrainServer) or event == "cancelled"
         if heavy and self._process is not None and self.running is None:

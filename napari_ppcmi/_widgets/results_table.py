@@ -38,6 +38,7 @@ class ResultsTable(QWidget):
         self.table = QTableWidget(0, len(_HEADINGS), objectName="amounts")
         self.table.setHorizontalHeaderLabels(list(_HEADINGS))
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.setTabKeyNavigation(False)  # Tab goes on to the next widget
         self.table.verticalHeader().hide()
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)

@@ -147,6 +147,7 @@ def _table(headings: tuple[str, ...], rows: object) -> QTableWidget:
     table = QTableWidget(len(listed), len(headings))
     table.setHorizontalHeaderLabels(list(headings))
     table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+    table.setTabKeyNavigation(False)  # Tab goes on to the next widget
     table.verticalHeader().hide()
     for at, row in enumerate(listed):
         for column, text in enumerate(row):
