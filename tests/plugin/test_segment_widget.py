@@ -1,0 +1,108 @@
+"""The Segment button on every kind of layer, without a window."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._widgets.segment_widget import SegmentWidget
+
+
+@pytest.fixture
+def widget(qtbot, viewer_model, unlock_demo):
+    made = SegmentWidget(viewer_model)
+    unlock_demo(viewer_model)
+    yield made
+    made.deleteLater()
+
+
+def press(qtbot, widget):
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+    assert widget.panel.error.isHidden(), widget.panel.error.text()
+
+
+def noise(*shape, dtype=np.float32):
+    return (np.random.default_rng(0).random(shape) * 200).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "shape"),
+    [
+        (noise(60, 80, dtype=np.uint16), {}, (60, 80)),
+        (noise(60, 80, 3, dtype=np.uint8), {"rgb": True}, (60, 80)),
+        (noise(60, 80, 4, dtype=np.uint8), {"rgb": True}, (60, 80)),
+        (noise(3, 60, 80), {"scale": (4, 1, 1), "units": "mm"}, (3, 60, 80)),
+        ([noise(60, 80), noise(30, 40)], {"multiscale": True}, (60, 80)),
+    ],
+)
+def test_every_kind_of_image(qtbot, viewer_model, widget, data, options, shape):
+    viewer_model.add_image(data, **options)
+    press(qtbot, widget)
+    assert viewer_model.layers[-1].data.shape == shape
+    assert set(np.unique(viewer_model.layers[-1].data)) <= {0, 1, 2}
+
+
+def test_all_selected_images_are_segmented_one_after_another(qtbot, viewer_model, widget):
+    for name in ("a", "b", "c"):
+        viewer_model.add_image(noise(40, 50), name=name)
+    viewer_model.layers.selection = {viewer_model.layers["a"], viewer_model.layers["c"]}
+    press(qtbot, widget)
+    assert {layer.name for layer in viewer_model.layers} == {"a", "b", "c", "a: mask", "c: mask"}
+    rows = list(csv.DictReader(io.StringIO(widget.results.text())))
+    assert {row["mask"] for row in rows} == {"a: mask", "c: mask"}
+    assert {row["unit"] for row in rows} == {"pixels"}
+
+
+def test_the_axis_that_is_chosen_is_the_layers_own(qtbot, viewer_model, widget):
+    viewer_model.add_image(noise(3, 60, 80))
+    widget.axis.setCurrentIndex(1)  # first axis of the layer, the last one of the engine
+    steps = []
+    widget.panel.progressed.connect(steps.append)
+    press(qtbot, widget)
+    assert {step.total for step in steps} <= {3}
+    assert viewer_model.layers[-1].data.shape == (3, 60, 80)
+
+
+def test_values_that_are_no_numbers_are_told(qtbot, viewer_model, widget):
+    data = noise(40, 50)
+    data[3, 4] = np.nan
+    viewer_model.add_image(data, name="holes")
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+    assert "not finite" in widget.panel.error.text()
+    assert len(viewer_model.layers) == 1
+
+
+def test_a_widget_that_is_gone_listens_to_nothing(qtbot, viewer_model, unlock_demo):
+    keeper, gone = SegmentWidget(viewer_model), SegmentWidget(viewer_model)
+    qtbot.addWidget(keeper)
+    with qtbot.waitSignal(gone.destroyed, timeout=5000):
+        gone.deleteLater()
+    viewer_model.add_image(noise(4, 5), name="later")
+    unlock_demo(viewer_model)
+    jobs_for(viewer_model).lock()
+    assert keeper.image.currentText() == "later"
+    assert jobs_for(viewer_model).worker_pid is not None
+
+
+def test_the_list_follows_the_active_layer(qtbot, viewer_model, widget):
+    for name in ("a", "b"):
+        viewer_model.add_image(noise(4, 5), name=name)
+    viewer_model.layers.selection.active = viewer_model.layers["a"]
+    assert widget.image.currentText() == "a"
+    viewer_model.layers.remove("a")
+    assert widget.image.currentText() == "b"
+    assert [widget.image.itemText(at) for at in range(widget.image.count())] == ["b"]
+
+
+def test_the_table_is_safe_for_spreadsheets_and_is_saved(qtbot, viewer_model, widget, tmp_path):
+    viewer_model.add_image(noise(40, 50), name="=1+1")
+    press(qtbot, widget)
+    widget.results.save(tmp_path / "amounts.csv")
+    text = (tmp_path / "amounts.csv").read_text()
+    assert "\n=1+1" not in text and "'=1+1: mask" in text
