@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
+
 import numpy as np
 from numpy.typing import NDArray
 from qtpy.QtCore import Qt
@@ -24,6 +26,7 @@ from napari_ppcmi._protocol.bundles import ExportReview
 from napari_ppcmi._widgets.parts import wrapping
 
 _PICTURE = 220
+_COLUMN = 44
 _TABLE_HEIGHT, _ROW_HEIGHT = 300, 34
 
 WHO_SEES = (
@@ -151,7 +154,8 @@ def _table(headings: tuple[str, ...], rows: object) -> QTableWidget:
     table.verticalHeader().hide()
     for at, row in enumerate(listed):
         for column, text in enumerate(row):
-            table.setItem(at, column, QTableWidgetItem(text))
+            # Fingerprints have no place to break at, and nothing may be cut off here.
+            table.setItem(at, column, QTableWidgetItem("\n".join(wrap(text, _COLUMN))))
     header = table.horizontalHeader()
     header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
     header.setSectionResizeMode(0, QHeaderView.ResizeMode.ResizeToContents)
