@@ -137,7 +137,7 @@ def test_the_source_distribution_can_be_worked_with(sdist: Path, tmp_path: Path)
     assert (top / "tests" / "packaging" / Path(__file__).name).is_file()
     # npe2 looks inside the package; people look at the top: one file, two names.
     manifest = top / "napari_ppcmi" / "napari.yaml"
-    assert (top / "napari.yaml").read_text() == manifest.read_text()
+    assert (top / "napari.yaml").read_text(encoding="utf-8") == manifest.read_text(encoding="utf-8")
     assert (top / "napari.yaml").resolve() == manifest.resolve()
 
 
