@@ -131,7 +131,7 @@ def test_napari_finds_the_plugin_by_its_entry_point() -> None:
 
 def test_the_manifest_at_the_top_is_the_one_in_the_package(repository: Path) -> None:
     inside = repository / "napari_ppcmi" / "napari.yaml"
-    assert (repository / "napari.yaml").read_text(encoding="utf-8") == inside.read_text(encoding="utf-8")
+    assert (repository / "napari.yaml").read_bytes() == inside.read_bytes()
 
 
 def test_the_manifest_is_plain_ascii(repository: Path) -> None:
