@@ -68,11 +68,6 @@ class Jobs(QObject):
     """
 
     status_changed = Signal(str)
-    busy_changed = Signal(object)
-    """The long job that runs now, or ``None``."""
-
-    session_locked = Signal()
-    """After the session was locked because nobody did anything."""
 
     _event = Signal(object, int, str, object)
 
@@ -133,8 +128,6 @@ class Jobs(QObject):
             self._unlock = None
             self.session.set_locked()
         process.submit(job.number, request)
-        if not request.quick:
-            self.busy_changed.emit(self.running)
         return job
 
     def wait_for(self, request: Request) -> Answer | None:
@@ -234,8 +227,6 @@ class Jobs(QObject):
         if heavy and self._process is not None and self.running is None:
             self._recycle()
         self._tell(job, event, message)
-        if not job.request.quick:
-            self.busy_changed.emit(self.running)
         job.finished.emit()
         job.deleteLater()
 
@@ -260,9 +251,8 @@ class Jobs(QObject):
         if self._unlock is None or self._jobs or minutes <= 0:
             return
         if time.monotonic() - self._last_use > 60 * minutes:
-            self.lock()
-            self.say("Locked, since nothing was done for a while.")
-            self.session_locked.emit()
+            told = "Locked, since nothing was done for a while."
+            self.lock().succeeded.connect(lambda _done: self.say(told))
 
 
 def _crash() -> Failure:

@@ -5,7 +5,6 @@ Everything that arrives is handed to one function, in a thread of this module.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -38,7 +37,6 @@ class WorkerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
         assert self._child.stdin is not None and self._child.stdout is not None

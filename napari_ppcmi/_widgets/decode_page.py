@@ -68,13 +68,11 @@ class DecodePage(QWidget):
     def show_masks(self) -> None:
         """Decode the selected replies; masks that were decoded before are shown again."""
         folder = self._jobs.session.replies_folder
-        chosen = [
-            b.file for b in self.replies.selected() if b.state in ("verified", "already used")
-        ]
+        chosen = [b.file for b in self.replies.selected() if b.state in _USABLE]
         if folder is None:
-            self._fail("The key is locked.", "Unlock it on the Key page first.")
+            self.panel.refuse("The key is locked.", "Unlock it on the Key page first.")
         elif not chosen:
-            self._fail(
+            self.panel.refuse(
                 "There is no reply that can be used.",
                 "Put replies into the inbox, or ask the mapping network on the Exchange page.",
             )
@@ -150,6 +148,3 @@ class DecodePage(QWidget):
         if shown != self._shown:
             self._shown = shown
             self.replies.watch(session.inbox)
-
-    def _fail(self, message: str, hint: str) -> None:
-        self.panel.show_failure(Failure(message=message, hint=hint))

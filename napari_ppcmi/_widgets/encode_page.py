@@ -128,12 +128,12 @@ class EncodePage(QWidget):
         if len(images) == 1:  # there is nothing to select among
             chosen = images
         if not chosen:
-            self._fail("No image layer is selected.", "Select one in the list of layers.")
+            self.panel.refuse("No image layer is selected.", "Select one in the list of layers.")
             return
         try:
             read = [(read_layer(layer), layer) for layer in chosen]
         except PPCMIError as error:
-            self._fail(error.message, error.hint)
+            self.panel.refuse(error.message, error.hint)
             return
         for image, layer in read:
             if image.source and Path(image.source).exists():
@@ -167,11 +167,11 @@ class EncodePage(QWidget):
         ticked = [i.data(_ROLE) for i in items if i.checkState() == Qt.CheckState.Checked]
         out = self.outbox.folder
         if not cases:
-            self._fail("No image is chosen.", "Take selected layers, files or a folder.")
+            self.panel.refuse("No image is chosen.", "Take selected layers, files or a folder.")
         elif not ticked:
-            self._fail("Nobody is chosen to open the files.", "Tick at least one recipient.")
+            self.panel.refuse("Nobody is chosen to open the files.", "Tick at least one recipient.")
         elif out is None:
-            self._fail("No outbox is chosen.", "Choose the folder that the files go to.")
+            self.panel.refuse("No outbox is chosen.", "Choose the folder that the files go to.")
         else:
             return self.purpose.currentData(), tuple(cases), tuple(ticked), out
         return None
@@ -222,7 +222,7 @@ class EncodePage(QWidget):
             return
         if site is None:
             self._to_keep.clear()
-            self._fail("No site is open.", "Unlock your key on the Key page first.")
+            self.panel.refuse("No site is open.", "Unlock your key on the Key page first.")
             return
         image, layer = self._to_keep.pop(0)
         request = KeepLayer(
@@ -292,6 +292,3 @@ class EncodePage(QWidget):
         name = QFileDialog.getExistingDirectory(self, "Choose a folder of images")
         if name:
             self.add_paths([Path(name)])
-
-    def _fail(self, message: str, hint: str) -> None:
-        self.panel.show_failure(Failure(message=message, hint=hint))

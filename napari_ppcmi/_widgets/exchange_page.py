@@ -92,9 +92,11 @@ class ExchangePage(QWidget):
         inbox = self.inbox.folder
         queries = [b.file for b in self.sent.selected() if b.kind == "query" or not b.kind]
         if inbox is None:
-            self._fail("No inbox is chosen.", "Choose the folder that replies go to.")
+            self.panel.refuse("No inbox is chosen.", "Choose the folder that replies go to.")
         elif not queries:
-            self._fail("There is no question in the outbox.", "Write one on the Encode page.")
+            self.panel.refuse(
+                "There is no question in the outbox.", "Write one on the Encode page."
+            )
         else:
             request = MapHere(queries=tuple(queries), out=inbox, device=self._jobs.session.device)
             self.panel.run(request, self._mapped, disable=[self.map_here])
@@ -103,7 +105,7 @@ class ExchangePage(QWidget):
         """Take in the selected mapping network."""
         models = [b for b in self.came.selected() if b.kind == "model" and b.state in _USABLE]
         if len(models) != 1:
-            self._fail(
+            self.panel.refuse(
                 "Not one mapping network is selected.",
                 "Select a verified one in the inbox; a mapping server sends them.",
             )
@@ -114,7 +116,7 @@ class ExchangePage(QWidget):
         """Copy files into the inbox; what they are is checked before anything uses them."""
         inbox = self.inbox.folder
         if inbox is None:
-            self._fail("No inbox is chosen.", "Choose the folder that replies go to.")
+            self.panel.refuse("No inbox is chosen.", "Choose the folder that replies go to.")
             return
         self.panel.run(TakeIn(files=tuple(files), folder=inbox), self._took_in)
 
@@ -175,6 +177,3 @@ class ExchangePage(QWidget):
         self.inbox.show_folder(session.inbox)
         self.sent.watch(session.outbox)
         self.came.watch(session.inbox)
-
-    def _fail(self, message: str, hint: str) -> None:
-        self.panel.show_failure(Failure(message=message, hint=hint))

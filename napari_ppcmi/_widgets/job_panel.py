@@ -125,6 +125,10 @@ class JobPanel(QWidget):
         self._details_text.setText(failure.details)
         self.details.setVisible(bool(failure.details))
 
+    def refuse(self, message: str, hint: str) -> None:
+        """Say what is missing before anything can be done."""
+        self.show_failure(Failure(message=message, hint=hint))
+
     def clear(self) -> None:
         """Take away the last error."""
         self.error.clear()

@@ -19,7 +19,6 @@ from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._layers import METADATA_KEY
 from napari_ppcmi._overlay import LayerImage, amounts, make_overlay, read_layer
 from napari_ppcmi._protocol.images import Mask, SavedMask, SaveMask, Segment
-from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
@@ -95,12 +94,14 @@ class SegmentWidget(QWidget):
         self.panel.clear()
         chosen = self._chosen()
         if not chosen:
-            self._fail("There is no image to segment.", "Open one first, for example by a drop.")
+            self.panel.refuse(
+                "There is no image to segment.", "Open one first, for example by a drop."
+            )
             return
         try:
             self._waiting = [read_layer(layer) for layer in chosen]
         except PPCMIError as error:
-            self._fail(error.message, error.hint)
+            self.panel.refuse(error.message, error.hint)
             return
         self._next()
 
@@ -143,7 +144,7 @@ class SegmentWidget(QWidget):
     def _ask_where(self) -> None:
         layer = self._mask_to_save()
         if layer is None:
-            self._fail("There is no mask to save.", "Select the mask in the list of layers.")
+            self.panel.refuse("There is no mask to save.", "Select the mask in the list of layers.")
             return
         flat = layer.metadata[METADATA_KEY]["geometry"].family == "raster"
         suffix, formats = (".png", _PICTURE) if flat else (".nii.gz", _FORMATS)
@@ -173,9 +174,6 @@ class SegmentWidget(QWidget):
         ]
         selected = [layer for layer in masks if layer in self._viewer.layers.selection]
         return next(iter(reversed(selected or masks)), None)
-
-    def _fail(self, message: str, hint: str) -> None:
-        self.panel.show_failure(Failure(message=message, hint=hint))
 
     def _list_layers(self) -> None:
         current = self.image.currentText()

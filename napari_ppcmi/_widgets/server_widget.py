@@ -27,7 +27,6 @@ from napari_ppcmi._widgets.training_parts import (
     chooser,
     left_out,
     named,
-    refuse,
     scrolled,
     wrapped_form,
 )
@@ -140,11 +139,11 @@ class ServerWidget(QWidget):
         """Train with what is in the fields."""
         study, bundles, folder = self.study.file, self.bundles.folder, self.server_folder.folder
         if study is None:
-            refuse(self.panel, "No study file is chosen.", "Choose the one that all sites have.")
+            self.panel.refuse("No study file is chosen.", "Choose the one that all sites have.")
         elif bundles is None:
-            refuse(self.panel, "No folder of protected features is chosen.", "Choose it above.")
+            self.panel.refuse("No folder of protected features is chosen.", "Choose it above.")
         elif folder is None:
-            refuse(self.panel, "No server folder is chosen.", "Choose an empty or a new one.")
+            self.panel.refuse("No server folder is chosen.", "Choose an empty or a new one.")
         else:
             request = TrainServer(
                 study_file=study,
@@ -167,7 +166,7 @@ class ServerWidget(QWidget):
         folder, queries, out = self.server_folder.folder, self.queries.folder, self.replies.folder
         if folder is None or queries is None or out is None:
             hint = "Choose the server folder, the queries and a folder for the replies."
-            refuse(self.panel, "A folder is missing.", hint)
+            self.panel.refuse("A folder is missing.", hint)
             return
         request = AnswerQueries(
             server_folder=folder, queries=(queries,), out=out, device=self._jobs.session.device
@@ -183,7 +182,7 @@ class ServerWidget(QWidget):
         )
         if folder is None or out is None or not site:
             hint = "Choose the server folder, a site and a folder for the file."
-            refuse(self.panel, "Something is missing.", hint)
+            self.panel.refuse("Something is missing.", hint)
             return
         self._run(PublishModel(server_folder=folder, recipient=site, out=out), self._published)
 

@@ -26,7 +26,6 @@ from napari_ppcmi._widgets.training_parts import (
     chooser,
     left_out,
     named,
-    refuse,
     scrolled,
     wrapped_form,
 )
@@ -150,15 +149,15 @@ class TrainWidget(QWidget):
         data = self.data.folder if self.from_folder.isChecked() else None
         cases = () if self.from_folder.isChecked() else self.pairs.cases
         if study is None:
-            refuse(self.panel, "No study file is chosen.", "Choose one, or make a new study.")
+            self.panel.refuse("No study file is chosen.", "Choose one, or make a new study.")
         elif not name:
-            refuse(self.panel, "The site has no name.", "Give it a short one, such as north.")
+            self.panel.refuse("The site has no name.", "Give it a short one, such as north.")
         elif data is None and self.from_folder.isChecked():
-            refuse(self.panel, "No folder of images is chosen.", "Choose it, or use layers.")
+            self.panel.refuse("No folder of images is chosen.", "Choose it, or use layers.")
         elif data is None and not cases:
-            refuse(self.panel, "No pair of layers is chosen.", "Choose two, and press Add pair.")
+            self.panel.refuse("No pair of layers is chosen.", "Choose two, and press Add pair.")
         elif folder is None:
-            refuse(self.panel, "No site folder is chosen.", "Choose an empty or a new one.")
+            self.panel.refuse("No site folder is chosen.", "Choose an empty or a new one.")
         else:
             return TrainSite(
                 study_file=study,

@@ -21,8 +21,6 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_ppcmi._protocol.bundles import CaseProblem
-from napari_ppcmi._protocol.message import Failure
-from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import FolderPicker, button
 
 _MOST_TOLD = 5
@@ -142,11 +140,6 @@ def scrolled(page: QWidget) -> QVBoxLayout:
     outer.setContentsMargins(0, 0, 0, 0)
     outer.addWidget(area)
     return QVBoxLayout(content)
-
-
-def refuse(panel: JobPanel, message: str, hint: str) -> None:
-    """Say what is missing, where failures are shown."""
-    panel.show_failure(Failure(message=message, hint=hint))
 
 
 def left_out(problems: tuple[CaseProblem, ...]) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from napari_ppcmi._protocol.bundles import CaseInfo, CaseProblem, ExportReview, ReviewExport
-from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._protocol.bundles import CaseInfo, ExportReview, ReviewExport
 from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.outcomes import batch_problems
 from napari_ppcmi._worker.tasks.keys import identity_info
 from ppcmi_sf.bundle import BundleHeader
 from ppcmi_sf.cards import ContactCard
@@ -31,11 +31,6 @@ def engine_case(info: CaseInfo) -> Case:
     image = info.image
     colours = image.parent.name == "image_mha" and is_psfh(image.parent.parent)
     return Case(info.name, image, info.mask, info.group, COLOUR_AXIS if colours else None)
-
-
-def batch_problems(failures: Iterable[tuple[str, PPCMIError]]) -> list[CaseProblem]:
-    """What failed, in words."""
-    return [CaseProblem(name=name, failure=Failure.of(error)) for name, error in failures]
 
 
 def cards_of(party: Party, fingerprints: Sequence[str]) -> list[ContactCard]:
@@ -123,7 +118,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
         method=preview.method,
         correlation=preview.correlation,
         ssim=preview.ssim,
-        problems=tuple(batch_problems(tally.problems)),
+        problems=batch_problems(tally.problems),
     )
 
 

@@ -57,8 +57,7 @@ def test_the_key_is_locked_when_nothing_was_done_for_a_while(qtbot, viewer_model
     jobs = jobs_for(viewer_model)
     assert jobs.session.is_unlocked
     jobs.session.preferences.lock_minutes = 1 / 60_000
-    with qtbot.waitSignal(jobs.session_locked, timeout=20_000):
-        pass
+    qtbot.waitUntil(lambda: "Locked" in jobs.status, timeout=20_000)
     assert not jobs.session.is_unlocked and jobs.session.key is None
     assert jobs._unlock is None
     assert "Locked" in jobs.status

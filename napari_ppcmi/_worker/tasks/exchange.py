@@ -21,7 +21,7 @@ from napari_ppcmi._protocol.message import Done, Failure
 from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.inspection import bundles_in, inspect_bundle
 from napari_ppcmi._worker.intake import copy_in
-from napari_ppcmi._worker.review import batch_problems
+from napari_ppcmi._worker.outcomes import batch_result
 from ppcmi_sf.errors import InputFileError, KeyFileError, PPCMIError, ResourceError
 from ppcmi_sf.home import Home
 from ppcmi_sf.progress import Job, Progress
@@ -78,11 +78,7 @@ def map_here(desk: Desk, request: MapHere) -> Job[BatchResult]:
         device=choose_device(request.device),
         again=request.again,
     )
-    return BatchResult(
-        written=tuple(report.written),
-        skipped=tuple(report.skipped),
-        problems=tuple(batch_problems(report.failures)),
-    )
+    return batch_result(report)
 
 
 def install_model(desk: Desk, request: InstallModel) -> Done:

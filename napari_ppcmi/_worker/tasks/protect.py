@@ -20,7 +20,8 @@ from napari_ppcmi._protocol.bundles import (
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.layer_file import keep_values
-from napari_ppcmi._worker.review import batch_problems, cards_of, engine_case, review_export
+from napari_ppcmi._worker.outcomes import batch_problems, batch_result
+from napari_ppcmi._worker.review import cards_of, engine_case, review_export
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import ContactError, InputFileError, PPCMIError, StudyError
 from ppcmi_sf.progress import Job
@@ -96,11 +97,7 @@ def write_bundles(desk: Desk, request: WriteBundles) -> Job[BatchResult]:
             folder, key, cases, request.out, addressed, device=device, precision=request.precision
         )
     report = yield from job
-    return BatchResult(
-        written=tuple(report.written),
-        skipped=tuple(report.skipped),
-        problems=tuple(batch_problems(report.failures)),
-    )
+    return batch_result(report)
 
 
 def write_share(desk: Desk, request: WriteShare) -> SavedShare:

@@ -14,11 +14,11 @@ from napari_ppcmi._protocol.bundles import (
 )
 from napari_ppcmi._protocol.images import Mask, Provenance
 from napari_ppcmi._worker.desk import Desk
-from napari_ppcmi._worker.review import batch_problems, engine_case, load_site
+from napari_ppcmi._worker.outcomes import batch_problems
+from napari_ppcmi._worker.review import engine_case, load_site
 from napari_ppcmi._worker.tasks.keys import class_infos
 from ppcmi_sf import __version__
-from ppcmi_sf.bundle.reader import read_digest
-from ppcmi_sf.errors import InputFileError, PPCMIError
+from ppcmi_sf.errors import InputFileError
 from ppcmi_sf.imaging import Geometry, read_image, read_mask
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.registry.database import utc_now
@@ -26,38 +26,25 @@ from ppcmi_sf.registry.database import utc_now
 if TYPE_CHECKING:
     from ppcmi_sf.workflows.report import RevealedCase
 
-_FOLDER_DIGITS = 32
-
 
 def reveal(desk: Desk, request: Reveal) -> Job[RevealedMasks]:
-    """Decode each reply to a mask in a folder of its own; one that is there is kept.
-
-    Two patients' images are often called alike (``image.nii.gz``): in one folder the mask of the
-    one would be taken for that of the other.
-    """
+    """Decode each reply to a mask in a folder of its own; one that is there is kept."""
     from ppcmi_sf.device import choose_device
     from ppcmi_sf.workflows.reveal import reveal_replies
 
-    party, masks = desk.require_party(), list[RevealedFile]()
-    failures: list[tuple[str, PPCMIError]] = []
-    for path in request.replies:
-        try:
-            folder = request.out / read_digest(path)[:_FOLDER_DIGITS]
-        except PPCMIError as error:
-            failures.append((path.name, error))
-            continue
-        report = yield from reveal_replies(
-            desk.require_site(),
-            desk.require_key(),
-            [path],
-            folder,
-            party,
-            device=choose_device(request.device),
-            again=request.again,
-        )
-        failures += report.failures
-        masks += [_revealed_file(case, party.identity.card.name) for case in report.cases]
-    return RevealedMasks(masks=tuple(masks), problems=tuple(batch_problems(failures)))
+    party = desk.require_party()
+    report = yield from reveal_replies(
+        desk.require_site(),
+        desk.require_key(),
+        request.replies,
+        request.out,
+        party,
+        device=choose_device(request.device),
+        again=request.again,
+        apart=True,
+    )
+    masks = [_revealed_file(case, party.identity.card.name) for case in report.cases]
+    return RevealedMasks(masks=tuple(masks), problems=batch_problems(report.failures))
 
 
 def _revealed_file(case: RevealedCase, own_name: str) -> RevealedFile:

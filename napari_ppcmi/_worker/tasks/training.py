@@ -7,9 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from napari_ppcmi._protocol.bundles import BatchResult, CaseProblem
+from napari_ppcmi._protocol.bundles import BatchResult
 from napari_ppcmi._protocol.keys import StudyInfo
-from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._protocol.training import (
     AnswerQueries,
     NewStudy,
@@ -20,6 +19,8 @@ from napari_ppcmi._protocol.training import (
     TrainSite,
 )
 from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.outcomes import batch_problems, batch_result
+from napari_ppcmi._worker.review import engine_case
 from napari_ppcmi._worker.tasks.keys import study_info
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import InputFileError, PPCMIError, StudyError, TrainingError
@@ -86,14 +87,14 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
         validation_slices=report.validation_slices,
         image_loss=report.image.best_loss,
         mask_loss=report.mask.best_loss,
-        problems=_problems(problems + report.failures),
+        problems=batch_problems(problems + report.failures),
     )
 
 
 def _cases(request: TrainSite) -> tuple[list[Case], list[tuple[str, PPCMIError]]]:
     """Cases that can be tried, and what is wrong with the others."""
     if request.data is None:
-        return [Case(one.name, one.image, one.mask, one.group) for one in request.cases], []
+        return [engine_case(one) for one in request.cases], []
     cases, problems = find_cases_with_problems(request.data, need_masks=True)
     if not cases:
         raise TrainingError(
@@ -163,11 +164,7 @@ def answer_queries(desk: Desk, request: AnswerQueries) -> Job[BatchResult]:
         device=choose_device(request.device),
         again=request.again,
     )
-    return BatchResult(
-        written=tuple(report.written),
-        skipped=tuple(report.skipped),
-        problems=_problems(report.failures),
-    )
+    return batch_result(report)
 
 
 def publish_model(desk: Desk, request: PublishModel) -> BatchResult:
@@ -178,7 +175,3 @@ def publish_model(desk: Desk, request: PublishModel) -> BatchResult:
     site = party.home.contacts.recipient(request.recipient)
     path = local_model.publish_model(request.server_folder, site, request.out, party)
     return BatchResult(written=(path,))
-
-
-def _problems(failures: Sequence[tuple[str, PPCMIError]]) -> tuple[CaseProblem, ...]:
-    return tuple(CaseProblem(name=name, failure=Failure.of(error)) for name, error in failures)

@@ -38,6 +38,8 @@ from ppcmi_sf.workflows.mask_targets import MaskTargets
 from ppcmi_sf.workflows.report import RevealedCase, RevealReport
 from ppcmi_sf.workflows.work_lock import work_lock
 
+FOLDER_DIGITS = 32
+
 
 def reveal_replies(
     folder: Path,
@@ -49,11 +51,18 @@ def reveal_replies(
     device: torch.device,
     overwrite: bool = False,
     again: bool = False,
+    apart: bool = False,
 ) -> Job[RevealReport]:
     """Decode each reply to a mask named like its case. A mask that is there is kept.
 
     With ``overwrite`` it is replaced, but nothing that is no mask of that image. A reply
     that was accepted before is refused unless ``again`` is given.
+
+    Parameters
+    ----------
+    apart
+        Put each reply's mask into a folder of its own within ``out``, named after the reply's
+        content: two patients' images are often called alike.
 
     Raises
     ------
@@ -64,7 +73,7 @@ def reveal_replies(
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
     registry, report = party.home.registry, RevealReport()
-    targets = MaskTargets(Path(out), site.study.class_count, overwrite=overwrite)
+    targets: dict[Path, MaskTargets] = {}
     with work_lock(site_folder.root):
         sweep_leftovers(Path(out))
         for index, path in enumerate(replies):
@@ -79,9 +88,13 @@ def reveal_replies(
                     _check_query(query, key, encoders, reply)
                     case = query.case
                     assert case.geometry is not None and case.fit is not None
-                    if targets.is_there(case.geometry, case.name, case.source):
+                    place = Path(out) / reply.digest[:FOLDER_DIGITS] if apart else Path(out)
+                    in_place = targets.setdefault(
+                        place, MaskTargets(place, site.study.class_count, overwrite=overwrite)
+                    )
+                    if in_place.is_there(case.geometry, case.name, case.source):
                         report.skipped.append(case.name)
-                        there = mask_path(case.geometry, Path(out), case.name)
+                        there = mask_path(case.geometry, place, case.name)
                         report.cases.append(_revealed(query, reply, there, new=False))
                         continue
                     registry.require_new(reply.header, path, again=again)
@@ -91,7 +104,7 @@ def reveal_replies(
                             decoder.add(batch, at)
                             yield step
                     labels = assemble(decoder.finish(), case.fit, case.geometry.shape)
-                    written = write_mask(labels, case.geometry, Path(out), case.name)
+                    written = write_mask(labels, case.geometry, place, case.name)
                     registry.record_received(reply.header, path, reply.digest, reply.file_bytes)
                     report.cases.append(_revealed(query, reply, written, new=True))
                 report.written.append(written)
