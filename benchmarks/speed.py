@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import torch
 
+from ppcmi_sf.bundle import new_item_id
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder
@@ -44,14 +45,15 @@ def main() -> None:
     paper = UnifiedMappingNetwork(paper_study, ["a", "b", "c"]).eval()
     share = ClientKey.generate("a", study.fingerprint).transform_share()
     transform = KeyedLatentTransform(share, study, "image")
+    items = [new_item_id()]
     picture = torch.rand(1, 1, *study.image_size)
     latents = LatentPyramid({s.name: torch.randn(1, *s.shape) for s in study.scales})
     with torch.inference_mode():
         times = milliseconds(
             {
                 "encode": lambda: image.encode(picture),
-                "protect (KLT, all scales)": lambda: transform.protect(latents),
-                "recover (KLT, all scales)": lambda: transform.recover(latents),
+                "protect (KLT, all scales)": lambda: transform.protect(latents, items),
+                "recover (KLT, all scales)": lambda: transform.recover(latents, items),
                 "map, fused": lambda: fused({"a": latents}),
                 "map, paper": lambda: paper({"a": latents}),
                 "decode": lambda: mask.decode(latents),

@@ -150,7 +150,7 @@ def foreign() -> Iterator[tuple[str, str, str, bytes]]:
         "hdf5": b"\x89HDF\r\n\x1a\n" + bytes(500),
         "npz": arrays.getvalue(),
         "safetensors": b"\x02" + bytes(7) + b"{}",
-        "json": b'{"format":"ppcmi-bundle","version":1}',
+        "json": b'{"format":"ppcmi-bundle","version":2}',
     }.items():
         yield f"renamed-{name}", f"{name}, renamed", "BundleDamagedError", data
 

@@ -3,12 +3,14 @@
 A site: ``x → E_x → T``; later ``T⁻¹ → D_y → mask``. The server: ``T⁻¹ → M → T``
 in the ``escrow`` arrangement, where it holds each site's transform share;
 ``M`` alone in the ``blind`` one, where it holds nothing secret.
+Every image or mask is an *item* with a random pseudonym, which travels with its latents and, in
+``escrow``, picks its transform. A reply's items have the pseudonyms of the query's.
 Files, folders and batches are the business of :mod:`ppcmi_sf.workflows`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -56,27 +58,27 @@ class Site:
         self._mask_transform = KeyedLatentTransform(share, study, "mask")
 
     @torch.inference_mode()
-    def protect_images(self, images: Tensor) -> LatentPyramid:
-        """``T(E_x(x))`` of float32 images ``(B, C, H, W)`` in [0, 1]."""
+    def protect_images(self, images: Tensor, items: Sequence[str]) -> LatentPyramid:
+        """``T(E_x(x))`` of float32 images ``(B, C, H, W)`` in [0, 1] with B pseudonyms."""
         latents = self.image_autoencoder.encode(images.to(self.device))
-        return self._image_transform.protect(latents)
+        return self._image_transform.protect(latents, items)
 
     @torch.inference_mode()
-    def protect_masks(self, labels: Tensor) -> LatentPyramid:
+    def protect_masks(self, labels: Tensor, items: Sequence[str]) -> LatentPyramid:
         """``T(E_y(y))`` of class indices ``(B, H, W)``."""
         masks = one_hot(labels.to(self.device), self.study.class_count)
-        return self._mask_transform.protect(self.mask_autoencoder.encode(masks))
+        return self._mask_transform.protect(self.mask_autoencoder.encode(masks), items)
 
     @torch.inference_mode()
-    def reveal_masks(self, protected: LatentPyramid) -> Tensor:
+    def reveal_masks(self, protected: LatentPyramid, items: Sequence[str]) -> Tensor:
         """``D_y(T⁻¹(z'))``: class probabilities ``(B, K, H, W)``."""
-        latents = self._mask_transform.recover(protected.to(self.device).to(torch.float32))
+        latents = self._mask_transform.recover(protected.to(self.device).to(torch.float32), items)
         return self.mask_autoencoder.decode(latents)
 
     @torch.inference_mode()
-    def reconstruct_images(self, protected: LatentPyramid) -> Tensor:
+    def reconstruct_images(self, protected: LatentPyramid, items: Sequence[str]) -> Tensor:
         """``D_x(T⁻¹(z'))``: what the site's own decoder makes of its image latents."""
-        latents = self._image_transform.recover(protected.to(self.device).to(torch.float32))
+        latents = self._image_transform.recover(protected.to(self.device).to(torch.float32), items)
         return self.image_autoencoder.decode(latents)
 
 
@@ -105,22 +107,24 @@ class MappingServer:
         self._transforms: dict[tuple[str, Role], KeyedLatentTransform] = {}
 
     @torch.inference_mode()
-    def read(self, site: str, role: Role, protected: LatentPyramid) -> LatentPyramid:
+    def read(
+        self, site: str, role: Role, protected: LatentPyramid, items: Sequence[str]
+    ) -> LatentPyramid:
         """What the server works on: ``T⁻¹(z')`` in ``escrow``, ``z'`` itself in ``blind``."""
         if self.study.arrangement == "blind":
             return protected
-        return self._transform(site, role).recover(protected)
+        return self._transform(site, role).recover(protected, items)
 
     @torch.inference_mode()
-    def map(self, site: str, protected: LatentPyramid) -> LatentPyramid:
-        """Protected image latents of a site to its protected mask latents."""
+    def map(self, site: str, protected: LatentPyramid, items: Sequence[str]) -> LatentPyramid:
+        """Protected image latents of a site to its protected mask latents, item by item."""
         assert self.network is not None, "train the mapping network first"
         device = next(self.network.parameters()).device
-        latents = self.read(site, "image", protected.to(device).to(torch.float32))
+        latents = self.read(site, "image", protected.to(device).to(torch.float32), items)
         mapped: LatentPyramid = self.network({site: latents})[site]
         if self.study.arrangement == "blind":
             return mapped
-        return self._transform(site, "mask").protect(mapped)
+        return self._transform(site, "mask").protect(mapped, items)
 
     def _transform(self, site: str, role: Role) -> KeyedLatentTransform:
         if site not in self.shares:

@@ -5,6 +5,9 @@ the H·W positions::
 
     protect:  z' = P (Qᵀ z + b)        recover:  z = Q (Pᵀ z' − b)
 
+In ``escrow``, where the server can undo it, every item then goes through a transform of its own
+(:mod:`ppcmi_sf.item_transform`), so that what is learned from some items serves for no other.
+
 The deterministic generator, so that any two machines get the same transform:
 
 1. ``seed = HKDF-Expand-SHA256(share, role | scale | part)`` (:mod:`ppcmi_sf.keys`);
@@ -16,13 +19,14 @@ The deterministic generator, so that any two machines get the same transform:
    distributed (Mezzadri, Notices of the AMS 54, 2007);
 6. ``P`` takes to place *i* the position with the *i*-th smallest word.
 
-The keyed transform is not encryption: it is linear and deterministic, it keeps
-distances, and a known latent pair is enough to solve for ``Q`` and ``b``.
+The keyed transform is not encryption. Without the per-item part it is the same linear map for every
+item, it keeps distances, and a known latent pair is enough to solve for ``Q`` and ``b``.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +35,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ppcmi_sf.item_transform import ItemTransform
 from ppcmi_sf.keys import TransformShare
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.study import ScaleSpec, StudySpec
@@ -107,9 +112,9 @@ class ScaleTransform:
 class KeyedLatentTransform:
     """All scales' transforms of one site, study, epoch and role.
 
-    Linear, exactly invertible (relative error at most 1e-5 in float32) and
+    Linear for each item, exactly invertible (relative error at most 1e-5 in float32) and
     differentiable. ``blind`` studies leave the positions where they are, since
-    the server's convolutions need them.
+    the server's convolutions need them, and treat all items alike.
 
     Parameters
     ----------
@@ -119,6 +124,9 @@ class KeyedLatentTransform:
         Decides scales and arrangement.
     role
         ``image`` or ``mask``: the two get independent transforms.
+    per_item
+        Whether each item gets a transform of its own. Default: in ``escrow`` yes, in
+        ``blind`` no. ``False`` is the paper's transform, for comparisons.
 
     Raises
     ------
@@ -126,7 +134,14 @@ class KeyedLatentTransform:
         The share belongs to another study.
     """
 
-    def __init__(self, share: TransformShare, study: StudySpec, role: Role) -> None:
+    def __init__(
+        self,
+        share: TransformShare,
+        study: StudySpec,
+        role: Role,
+        *,
+        per_item: bool | None = None,
+    ) -> None:
         study.require(share.study, f"The transform share of site '{share.site}'")
         permute = study.arrangement == "escrow"
         self.role = role
@@ -134,15 +149,31 @@ class KeyedLatentTransform:
             scale.name: ScaleTransform.derive(share, role, scale, permute=permute)
             for scale in study.scales
         }
+        self.items = {
+            scale.name: ItemTransform(share, role, scale)
+            for scale in study.scales
+            if (permute if per_item is None else per_item)
+        }
 
-    def protect(self, pyramid: LatentPyramid) -> LatentPyramid:
-        """Site side: latents to protected latents."""
-        return LatentPyramid(
-            {name: self.scales[name].protect(value) for name, value in pyramid.items()}
-        )
+    def protect(self, pyramid: LatentPyramid, items: Sequence[str]) -> LatentPyramid:
+        """Site side: latents to protected latents.
 
-    def recover(self, pyramid: LatentPyramid) -> LatentPyramid:
+        Parameters
+        ----------
+        items
+            The pseudonym of each of the B items, never used for another item of this role. They
+            travel with the protected latents. Ignored where all items are treated alike.
+        """
+        protected = {}
+        for name, value in pyramid.items():
+            mixed = self.scales[name].protect(value)
+            protected[name] = self.items[name].protect(mixed, items) if self.items else mixed
+        return LatentPyramid(protected)
+
+    def recover(self, pyramid: LatentPyramid, items: Sequence[str]) -> LatentPyramid:
         """Inverse of :meth:`protect`: protected latents to latents."""
-        return LatentPyramid(
-            {name: self.scales[name].recover(value) for name, value in pyramid.items()}
-        )
+        recovered = {}
+        for name, value in pyramid.items():
+            mixed = self.items[name].recover(value, items) if self.items else value
+            recovered[name] = self.scales[name].recover(mixed)
+        return LatentPyramid(recovered)

@@ -44,6 +44,10 @@ def study(request, make_study):
     return make_study(arrangement=request.param)
 
 
+def ids(count):
+    return [f"{index:016x}" for index in range(count)]
+
+
 def close(one: LatentPyramid, other: LatentPyramid) -> bool:
     return all(torch.allclose(one[name], other[name], atol=1e-4) for name in one)
 
@@ -55,15 +59,21 @@ def test_what_the_server_reads(study):
     with torch.inference_mode():
         latents = site.image_autoencoder.encode(images)
         mask_latents = site.mask_autoencoder.encode(one_hot(labels, 2))
-    protected, protected_masks = site.protect_images(images), site.protect_masks(labels)
+    items = ids(3)
+    protected = site.protect_images(images, items)
+    protected_masks = site.protect_masks(labels, items)
     assert not close(protected, latents)
     shares = {"north": share_of(study)} if study.arrangement == "escrow" else {}
     server = MappingServer(study, shares)
-    read = server.read("north", "image", protected), server.read("north", "mask", protected_masks)
+    read = [
+        server.read("north", role, one, items)
+        for role, one in (("image", protected), ("mask", protected_masks))
+    ]
     if study.arrangement == "escrow":
         assert close(read[0], latents)
         assert close(read[1], mask_latents)
-        assert not close(server.read("north", "mask", protected), latents)
+        assert not close(server.read("north", "mask", protected, items), latents)
+        assert not close(server.read("north", "image", protected, items[::-1]), latents)
     else:
         assert close(read[0], protected)
         assert close(read[1], protected_masks)
@@ -76,14 +86,15 @@ def test_map_is_the_network_between_the_transforms(study):
     shares = {"north": share_of(study)} if study.arrangement == "escrow" else {}
     server = MappingServer(study, shares, network)
     images = torch.rand(2, 1, 64, 64)
-    protected = site.protect_images(images)
-    reply = server.map("north", protected)
+    items = ids(2)
+    protected = site.protect_images(images, items)
+    reply = server.map("north", protected, items)
     assert reply.matches(study.scales)
     if study.arrangement == "escrow":
         with torch.inference_mode():
             latents = site.image_autoencoder.encode(images)
             expected = site.mask_autoencoder.decode(network({"north": latents})["north"])
-        torch.testing.assert_close(site.reveal_masks(reply), expected, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(site.reveal_masks(reply, items), expected, atol=1e-4, rtol=1e-3)
     else:
         with torch.inference_mode():
             assert close(reply, network({"north": protected})["north"])
@@ -93,29 +104,32 @@ def test_revealing_undoes_protecting(study):
     site, labels = make_site(study), torch.randint(0, 2, (2, 64, 64))
     with torch.inference_mode():
         expected = site.mask_autoencoder(one_hot(labels, 2)).softmax(1)
-    revealed = site.reveal_masks(site.protect_masks(labels))
+    items = ids(2)
+    revealed = site.reveal_masks(site.protect_masks(labels, items), items)
     torch.testing.assert_close(revealed, expected, atol=1e-4, rtol=1e-3)
     torch.testing.assert_close(revealed.sum(1), torch.ones(2, 64, 64))
-    half = site.protect_masks(labels).to(torch.float16)
-    torch.testing.assert_close(site.reveal_masks(half), expected, atol=0.02, rtol=0.02)
+    half = site.protect_masks(labels, items).to(torch.float16)
+    torch.testing.assert_close(site.reveal_masks(half, items), expected, atol=0.02, rtol=0.02)
 
 
 def test_another_key_reveals_something_else(study):
     labels = torch.randint(0, 2, (2, 64, 64))
     site = make_site(study)
-    protected = site.protect_masks(labels)
-    right = site.reveal_masks(protected)
+    items = ids(2)
+    protected = site.protect_masks(labels, items)
+    right = site.reveal_masks(protected, items)
     for changes in ({"secret": b"x" * 32}, {"epoch": 2}):
         other = make_site(study, **changes)
-        assert (other.reveal_masks(protected) - right).abs().max() > 0.1
+        assert (other.reveal_masks(protected, items) - right).abs().max() > 0.1
 
 
 def test_networks_are_in_evaluation_mode(study):
     site = make_site(study)
     images = torch.rand(4, 1, 64, 64)
-    whole = site.protect_images(images)
+    items = ids(4)
+    whole = site.protect_images(images, items)
     for index in range(4):
-        alone = site.protect_images(images[index : index + 1])
+        alone = site.protect_images(images[index : index + 1], items[index : index + 1])
         assert close(alone, whole.items_at(slice(index, index + 1)))
 
 
@@ -133,19 +147,19 @@ def test_a_key_of_another_study_is_refused(study, make_study):
 def test_a_missing_share_and_an_unknown_site_are_refused(make_study):
     study = make_study(arrangement="escrow")
     server = MappingServer(study, {}, UnifiedMappingNetwork(study, ["north"]))
-    protected = make_site(study).protect_images(torch.rand(1, 1, 64, 64))
+    protected = make_site(study).protect_images(torch.rand(1, 1, 64, 64), ids(1))
     with pytest.raises(KeyFileError, match="no transform share of site 'north'") as caught:
-        server.map("north", protected)
+        server.map("north", protected, ids(1))
     assert "--share" in caught.value.hint
     blind = make_study(arrangement="blind")
     server = MappingServer(blind, {}, UnifiedMappingNetwork(blind, ["north"]))
     with pytest.raises(ModelFileError, match="not trained with site 'south'"):
-        server.map("south", protected)
+        server.map("south", protected, ids(1))
 
 
 def test_a_share_of_another_study_is_refused(make_study):
     study, other = make_study(arrangement="escrow"), make_study(name="other")
     server = MappingServer(study, {"north": share_of(other)})
-    protected = make_site(study).protect_images(torch.rand(1, 1, 64, 64))
+    protected = make_site(study).protect_images(torch.rand(1, 1, 64, 64), ids(1))
     with pytest.raises(StudyError, match="transform share of site 'north'"):
-        server.read("north", "image", protected)
+        server.read("north", "image", protected, ids(1))

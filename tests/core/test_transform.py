@@ -16,7 +16,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.transform import KeyedLatentTransform, gaussians, orthogonal, permutation
 
 VECTORS = Path(__file__).parent / "vectors"
-MAX_MILLISECONDS = 10  # the aim is 1 on an idle machine
+MAX_MILLISECONDS = 20  # the aim is 2 on an idle machine
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,10 @@ def reference():
 
 def share_for(study, secret=bytes(range(32)), site="north", epoch=1) -> TransformShare:
     return TransformShare(site, study.fingerprint, epoch, secret)
+
+
+def ids(count: int) -> list[str]:
+    return [f"{index:016x}" for index in range(count)]
 
 
 def random_latents(study, batch, seed=0, dtype=torch.float32) -> LatentPyramid:
@@ -83,16 +87,20 @@ def test_agrees_with_an_independent_implementation(arrangement, role, make_study
     study = make_study(size=(64, 96), autoencoder="small", arrangement=arrangement)
     share = share_for(study, secret=b"\xa5" * 32)
     latents = random_latents(study, 2)
-    protected = KeyedLatentTransform(share, study, role).protect(latents)
+    items = ids(2)
+    protected = KeyedLatentTransform(share, study, role).protect(latents, items)
     for scale in study.scales:
         q, bias, positions = reference.transform_of(share.secret, role, scale.name, scale.shape)
-        for index in range(2):
+        for index, item in enumerate(items):
             expected = reference.protect(
                 latents[scale.name][index].double().numpy(),
                 q,
                 bias,
                 positions if arrangement == "escrow" else None,
             )
+            if arrangement == "escrow":
+                drawn = reference.item_of(share.secret, role, scale.name, scale.shape, item)
+                expected = reference.protect_item(expected, *drawn)
             np.testing.assert_allclose(
                 protected[scale.name][index].numpy(), expected, atol=1e-5, rtol=1e-5
             )
@@ -107,9 +115,9 @@ def test_inverse_is_exact_to_1e_5(preset, use_skips, arrangement, batch, make_st
         size=(128, 96), autoencoder=preset, use_skips=use_skips, arrangement=arrangement
     )
     transform = KeyedLatentTransform(share_for(study), study, "image")
-    latents = random_latents(study, batch)
-    protected = transform.protect(latents)
-    again = transform.recover(protected)
+    latents, items = random_latents(study, batch), ids(batch)
+    protected = transform.protect(latents, items)
+    again = transform.recover(protected, items)
     assert protected.matches(study.scales)
     for name, value in latents.items():
         assert again[name].shape == value.shape
@@ -125,7 +133,8 @@ def test_channels_last_input_gives_the_same(make_study):
     transform = KeyedLatentTransform(share_for(study), study, "image")
     latents = random_latents(study, 3)
     strided = latents.map(lambda value: value.to(memory_format=torch.channels_last))
-    plain, other = transform.protect(latents), transform.protect(strided)
+    items = ids(3)
+    plain, other = transform.protect(latents, items), transform.protect(strided, items)
     for name in plain:
         torch.testing.assert_close(other[name], plain[name])
 
@@ -147,14 +156,24 @@ def test_it_differentiates(make_study):
     )
 
 
-def test_it_is_affine_and_keeps_distances(make_study):
-    study = make_study(size=(32, 32))
-    transform = KeyedLatentTransform(share_for(study), study, "image")
+@pytest.mark.parametrize("arrangement", ["escrow", "blind"])
+def test_without_the_part_per_item_it_is_affine_and_keeps_distances(arrangement, make_study):
+    study = make_study(size=(32, 32), arrangement=arrangement)
+    transform = KeyedLatentTransform(share_for(study), study, "image", per_item=False)
     a, b = random_latents(study, 1, seed=1), random_latents(study, 1, seed=2)
     for name in a:
         before = torch.dist(a[name], b[name])
-        after = torch.dist(transform.protect(a)[name], transform.protect(b)[name])
+        after = torch.dist(transform.protect(a, ids(1))[name], transform.protect(b, ["x"])[name])
         torch.testing.assert_close(after, before, rtol=1e-5, atol=0)
+
+
+def test_blind_takes_no_part_per_item_unless_told(make_study):
+    for arrangement, expected in (("escrow", 3), ("blind", 0)):
+        study = make_study(arrangement=arrangement)
+        share = share_for(study)
+        assert len(KeyedLatentTransform(share, study, "image").items) == expected
+        assert len(KeyedLatentTransform(share, study, "image", per_item=True).items) == 3
+        assert KeyedLatentTransform(share, study, "image", per_item=False).items == {}
 
 
 def test_only_escrow_permutes(make_study):
@@ -257,12 +276,12 @@ def test_permutations_are_uniform():
 def test_protect_is_fast(make_study):
     study = make_study(size=(256, 256), autoencoder="ppcmi-sf")
     transform = KeyedLatentTransform(share_for(study), study, "image")
-    latents = random_latents(study, 1)
+    latents, items = random_latents(study, 1), ids(1)
     times = []
     with torch.inference_mode():
         for _ in range(60):
             start = time.perf_counter()
-            transform.protect(latents)
+            transform.protect(latents, items)
             times.append(1000 * (time.perf_counter() - start))
     median = statistics.median(times)
     print(f"\nkeyed transform of one image, three scales: {median:.2f} ms (best {min(times):.2f})")

@@ -19,7 +19,7 @@ from ppcmi_sf.errors import BundleDamagedError, BundleVersionError
 SUFFIX = ".ppcmi"
 # As PNG's: a letter beyond ASCII, and line ends that a text transfer would change.
 MAGIC = b"\x89PPCMI\r\n"
-VERSION = 1
+VERSION = 2
 MAX_ENVELOPE_BYTES = 16 * 1024
 CHUNK_BYTES = 64 * 1024
 TAG_BYTES = 16
@@ -59,7 +59,7 @@ class Envelope(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     format: Literal["ppcmi-bundle"] = "ppcmi-bundle"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     algorithms: Algorithms = Algorithms()
     commitment: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     recipients: Annotated[

@@ -90,7 +90,7 @@ class BundleHeader(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     kind: BundleKind
     bundle_id: _Hex32
     study: _Hex64

@@ -52,7 +52,7 @@ def draw_figure(steps: DemoSteps) -> None:
         protected = bundle.latents["image"]
         other = Autoencoder(study, "image")
         load_model(SiteFolder(out / "sites" / sites[index - 1]).model_file("image"), other)
-        own = site.reconstruct_images(protected)
+        own = site.reconstruct_images(protected, bundle.batch.items)
         with torch.inference_mode():
             foreign = other.eval().decode(protected)
         rows.append(

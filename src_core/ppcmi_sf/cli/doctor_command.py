@@ -76,7 +76,8 @@ def _round_trip() -> float:
     share = ClientKey.generate("doctor", study.fingerprint).transform_share()
     transform = KeyedLatentTransform(share, study, "image")
     latents = LatentPyramid({s.name: torch.randn(1, *s.shape) for s in study.scales})
-    back = transform.recover(transform.protect(latents))
+    items = ["0123456789abcdef"]
+    back = transform.recover(transform.protect(latents, items), items)
     error = max(
         float((back[name] - value).norm() / value.norm()) for name, value in latents.items()
     )

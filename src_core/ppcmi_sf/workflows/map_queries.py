@@ -163,7 +163,7 @@ def _answer(
             for at in range(0, len(batch.items), BATCH):
                 part = batch.latents["image"].items_at(slice(at, at + BATCH))
                 ids = batch.items[at : at + BATCH]
-                mapped = ItemBatch(ids, {"mask": server.map(site, part)})
+                mapped = ItemBatch(ids, {"mask": server.map(site, part, ids)})
                 writer.append(pack_items(mapped, precision))
                 yield step
     return target

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ppcmi_sf.bundle import new_item_id
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging import GridFit, MedicalImage, fit_to_grid, iter_grid_slices
 from ppcmi_sf.latents import LatentPyramid
@@ -81,7 +82,7 @@ def preview_slice(
         )
     values = next(islice(iter_grid_slices(image, site.study, fit), index, None))
     original = values.mean(axis=0)
-    protected = site.protect_images(torch.from_numpy(values[np.newaxis]))
+    protected = site.protect_images(torch.from_numpy(values[np.newaxis]), [new_item_id()])
     attempts = [
         (_correlation(original, picture, fit), picture, words)
         for words, picture in _attempts(site, protected)

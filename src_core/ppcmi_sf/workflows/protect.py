@@ -108,8 +108,8 @@ def protect_queries(
                     path, header, addressed, key_id=key.key_id, cases=[sent], items=items
                 ) as writer:
                     for batch in in_batches(iter_grid_slices(image, site.study, fit)):
-                        latents = site.protect_images(batch)
-                        ids = tuple(next(names) for _ in range(latents.batch_size))
+                        ids = tuple(next(names) for _ in batch)
+                        latents = site.protect_images(batch, ids)
                         writer.append(pack_items(ItemBatch(ids, {"image": latents}), precision))
                         yield step
                 report.add(path, len(items))
@@ -233,8 +233,8 @@ class _PairMaker:
         return ItemBatch(
             ids,
             {
-                "image": self._site.protect_images(images),
-                "mask": self._site.protect_masks(labels),
+                "image": self._site.protect_images(images, ids),
+                "mask": self._site.protect_masks(labels, ids),
             },
             tuple(entry[0] is self._data.validation for entry in entries),
         )

@@ -145,7 +145,9 @@ class _Decoder:
         fit = self._query.case.fit
         assert fit is not None
         part = slice(at, at + BATCH)
-        probabilities = self._site.reveal_masks(batch.latents["mask"].items_at(part))
+        probabilities = self._site.reveal_masks(
+            batch.latents["mask"].items_at(part), batch.items[part]
+        )
         for item, one in zip(batch.items[part], probabilities.cpu().numpy(), strict=True):
             number = self._query.slices.get(item)
             if number is None or number in self._planes:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ppcmi_sf.bundle import new_item_id
 from ppcmi_sf.data import Case
 from ppcmi_sf.device import place
 from ppcmi_sf.errors import ModelFileError, PPCMIError, ResourceError
@@ -121,8 +122,10 @@ class Segmenter:
         planes: dict[int, npt.NDArray[np.uint8]] = {}
         yield _slices_done(0, fit)
         for batch in in_batches(iter_grid_slices(image, self.study, fit)):
-            mapped = self.server.map(self.link.name, self.site.protect_images(batch))
-            for one in self.site.reveal_masks(mapped).cpu().numpy():
+            items = [new_item_id() for _ in batch]
+            protected = self.site.protect_images(batch, items)
+            mapped = self.server.map(self.link.name, protected, items)
+            for one in self.site.reveal_masks(mapped, items).cpu().numpy():
                 planes[len(planes)] = labels_from_grid(one, fit)
             yield _slices_done(len(planes), fit)
         return assemble(planes, fit, shape)

@@ -154,7 +154,7 @@ def _read_pairs(server: MappingServer, checked: CheckedBundle, party: Party) -> 
             batch = unpack_items(bundle, tensors, server.study)
             flags.extend(batch.validation)
             for role, protected in batch.latents.items():
-                recovered = server.read(checked.sender.name, role, protected)
+                recovered = server.read(checked.sender.name, role, protected, batch.items)
                 read[role].append(recovered.to(torch.float16))
     # Clones: tensors made in inference mode may not enter a training.
     image, mask = (LatentPyramid.concatenate(read[role]).map(torch.clone) for role in ROLES)

@@ -32,7 +32,7 @@ def headers(forger: Any, texts: Texts) -> Iterator[Vector]:
     for name, changes in {
         "patient": {"patient_name": "Doe, Jane"},
         "file-name": {"file": "Doe_Jane_1961.dcm"},
-        "version-newer": {"version": 2},
+        "version-newer": {"version": 3},
         "kind": {"kind": "archive"},
         "bundle-id-path": {"bundle_id": "../" + "0" * 29},
         "study-short": {"study": "ab"},

@@ -65,7 +65,7 @@ class Forger:
 
     def header(self, payload: bytes, to: Sequence[str] = ("server",), **changes: Any) -> Any:
         fields = {
-            "version": 1,
+            "version": 2,
             "kind": "query",
             "bundle_id": self.ref.urandom(16).hex(),
             "study": self.study,
@@ -311,9 +311,9 @@ def envelopes(forger: Forger) -> Iterator[Vector]:
         )
     (stanza,) = fields["recipients"]
     for name, error, changes in (
-        ("version-newer", VERSION, {"version": 2}),
-        ("version-older", VERSION, {"version": 0}),
-        ("version-text", DAMAGED, {"version": "1"}),
+        ("version-newer", VERSION, {"version": 3}),
+        ("version-older", VERSION, {"version": 1}),
+        ("version-text", DAMAGED, {"version": "2"}),
         ("version-true", DAMAGED, {"version": True}),
         ("format", DAMAGED, {"format": "ppcmi-share"}),
         ("signature-none", VERSION, {"algorithms": algorithms | {"signature": "none"}}),

@@ -146,7 +146,7 @@ def check_envelope(data: bytes) -> dict[str, str]:
     fields = {"format", "version", "algorithms", "commitment", "recipients"}
     need(set(envelope) == fields, "other fields")
     need(envelope["format"] == "ppcmi-bundle", "format")
-    need(in_range(envelope["version"], 1, 1), "version")
+    need(in_range(envelope["version"], 2, 2), "version")
     need(envelope["algorithms"] == ALGORITHMS, "algorithms")
     need(is_hex(envelope["commitment"], 64), "commitment")
     need(isinstance(envelope["recipients"], list), "recipients")
@@ -164,7 +164,7 @@ def check_header(data: bytes) -> dict[str, Any]:
     header = parse(data, MAX_HEADER)
     digits = {"bundle_id": 32, "study": 64, "sender": 64, "key_id": 16, "model": 16}
     ranges = {
-        "version": (1, 1),
+        "version": (2, 2),
         "epoch": (1, 1_000_000),
         "items": (1, 1_000_000),
         "record_items": (1, 4096),

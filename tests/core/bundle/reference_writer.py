@@ -188,7 +188,7 @@ class Secret:
         stanzas = [self.stanza(party.fingerprint, party.public) for party in recipients]
         return {
             "format": "ppcmi-bundle",
-            "version": 1,
+            "version": 2,
             "algorithms": dict(ALGORITHMS),
             "commitment": self.derive("commitment").hex(),
             "recipients": sorted(stanzas, key=lambda stanza: stanza["fingerprint"]),

@@ -66,6 +66,38 @@ def protect(latents: np.ndarray, q: np.ndarray, bias: np.ndarray, positions: np.
     return mixed.reshape(latents.shape)
 
 
+def item_of(share: bytes, role: str, scale: str, shape: tuple[int, int, int], item: str):
+    """``g`` and the three sign patterns of one item."""
+    count = shape[0] * shape[1] * shape[2]
+    each = -(-count // 8)
+    stream = hashlib.shake_256(seed_of(share, role, scale, f"item/{item}")).digest(8 + 3 * each)
+    uniform = ((int.from_bytes(stream[:8], "little") >> 11) + 0.5) / 2**53
+    signs = []
+    for number in range(3):
+        part = stream[8 + number * each : 8 + (number + 1) * each]
+        bits = "".join(f"{byte:08b}" for byte in part)[:count]
+        signs.append(np.array([1.0 if bit == "1" else -1.0 for bit in bits]).reshape(shape))
+    return 4 ** (uniform - 0.5), signs
+
+
+def cosines(values: np.ndarray) -> np.ndarray:
+    """The orthonormal DCT-II along all three axes, written as a sum."""
+    for axis, size in enumerate(values.shape):
+        rows = [
+            [np.cos(np.pi * (2 * place + 1) * frequency / (2 * size)) for place in range(size)]
+            for frequency in range(size)
+        ]
+        basis = np.sqrt(2 / size) * np.array(rows)
+        basis[0] = np.sqrt(1 / size)
+        values = np.moveaxis(np.tensordot(basis, values, axes=(1, axis)), 0, axis)
+    return values
+
+
+def protect_item(mixed: np.ndarray, gain: float, signs: list[np.ndarray]) -> np.ndarray:
+    """``g S₃ F S₂ F S₁ z'`` of what :func:`protect` gave."""
+    return gain * signs[2] * cosines(signs[1] * cosines(signs[0] * mixed))
+
+
 def summary(q: np.ndarray, bias: np.ndarray, positions: np.ndarray) -> dict[str, object]:
     """First entries, and a weighted sum over all of them that no change leaves as it was."""
     weights = np.cos(np.arange(q.size))

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ppcmi_sf.bundle import new_item_id
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging import MedicalImage, read_image
 from ppcmi_sf.keys import ClientKey
@@ -25,8 +26,9 @@ def pictures(one, name="north"):
 
 def with_key(site, original):
     """Correlation of what the site itself gets back."""
-    protected = site.protect_images(torch.from_numpy(original[None, None]))
-    decoded = site.reconstruct_images(protected)[0, 0].numpy()
+    items = [new_item_id()]
+    protected = site.protect_images(torch.from_numpy(original[None, None]), items)
+    decoded = site.reconstruct_images(protected, items)[0, 0].numpy()
     return np.corrcoef(original.ravel(), decoded.ravel())[0, 1]
 
 
