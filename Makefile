@@ -7,21 +7,26 @@
 PYTHON ?= python3
 TORCH_VERSION ?= 2.13.0
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# Qt binding and napari to test with: pyqt6 or pyside6, and a version such as 0.7.0, or the newest.
+# Any but the usual ones get an environment of their own, beside .venv.
+QT ?= pyqt6
+NAPARI ?=
 PYTEST_ARGS ?=
 # Test files that run at the same time; 0 for one after the other in one process.
 WORKERS ?= 2
 DEMO_ARGS ?=
 
-VENV := .venv
+KIND := $(if $(filter-out pyqt6,$(QT)),-$(QT))$(if $(NAPARI),-napari-$(NAPARI))
+VENV := .venv$(KIND)
 BIN := $(VENV)/bin
-STAMPS := .stamps
+STAMPS := .stamps$(KIND)
 TORCH_STAMP := $(STAMPS)/torch-$(TORCH_VERSION)
 
 # An image layer needs OpenGL, hence a real (virtual) display and not Qt's `offscreen`.
 # An empty NAPARI_CONFIG keeps tests away from the user's own napari settings.
 # One thread: the tests' networks are so small that a second one costs more than it gives.
-TEST_ENV := env -u QT_QPA_PLATFORM LIBGL_ALWAYS_SOFTWARE=1 NAPARI_CONFIG= QT_API=pyqt6 \
-	OMP_NUM_THREADS=1
+TEST_ENV := env -u QT_QPA_PLATFORM LIBGL_ALWAYS_SOFTWARE=1 NAPARI_CONFIG= QT_API=$(QT) \
+	PYTEST_QT_API=$(QT) OMP_NUM_THREADS=1
 ifeq ($(shell uname -s),Linux)
 XVFB := xvfb-run -a -s "-screen 0 1920x1200x24"
 endif
@@ -37,6 +42,7 @@ help: ## List what make can do
 	@echo "Variables: PYTHON=$(PYTHON) TORCH_VERSION=$(TORCH_VERSION)"
 	@echo "           TORCH_INDEX=$(TORCH_INDEX) (TORCH_INDEX= for the CUDA build)"
 	@echo "           PYTEST_ARGS=... DEMO_ARGS=... WORKERS=$(WORKERS)"
+	@echo "           QT=$(QT) (or pyside6) NAPARI=$(NAPARI) (such as 0.7.0; the newest if empty)"
 
 install: $(STAMPS)/install ## Set up .venv with torch, the project and its tools
 
@@ -76,7 +82,7 @@ clean: ## Remove outputs and caches, keep .venv
 		2>/dev/null || true
 
 distclean: clean ## Remove .venv as well
-	rm -rf $(VENV) $(STAMPS)
+	rm -rf .venv .venv-* .stamps .stamps-*
 
 # A stamp is written only after its step went well, so a broken step is done again.
 
@@ -95,5 +101,5 @@ $(TORCH_STAMP): $(VENV)/pyvenv.cfg
 	@mkdir -p $(@D) && rm -f $(STAMPS)/torch-* && touch $@
 
 $(STAMPS)/install: pyproject.toml $(TORCH_STAMP)
-	$(BIN)/python -m pip install -e ".[dev]"
+	$(BIN)/python -m pip install -e ".[tools,$(QT)]" $(if $(NAPARI),"napari==$(NAPARI)")
 	@mkdir -p $(@D) && touch $@

@@ -13,9 +13,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.data import SITE_NAMES
 from ppcmi_sf.data import Case, find_cases, split_by_group
-
-SITE_NAMES = ("north", "south", "west", "east", "centre", "coast", "hill")
 
 
 def write_part(folder: Path, cases: Sequence[Case]) -> None:

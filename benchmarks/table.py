@@ -13,9 +13,8 @@ import statistics
 import sys
 from pathlib import Path
 
-import numpy as np
+from harness.statistics import mean_sd, paired_difference
 
-DRAWS = 10_000
 METRICS = (("dice", 3), ("hd95_mm", 2), ("asd_mm", 2))
 
 
@@ -32,21 +31,6 @@ def read_groups(path: Path) -> dict[str, str]:
         return {Path(row["file"]).stem: row["group"] for row in csv.DictReader(handle)}
 
 
-def difference(own: dict[str, float], other: dict[str, float], groups: dict[str, str]) -> str:
-    """Mean paired difference and its interval, resampling patients."""
-    by_group: dict[str, list[float]] = {}
-    for case, value in own.items():
-        by_group.setdefault(groups[case], []).append(value - other[case])
-    parts = [np.array(values) for values in by_group.values()]
-    rng = np.random.default_rng(0)
-    means = [
-        np.concatenate([parts[i] for i in rng.integers(len(parts), size=len(parts))]).mean()
-        for _ in range(DRAWS)
-    ]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return f"{np.concatenate(parts).mean():+.3f} [{low:+.3f}, {high:+.3f}]"
-
-
 def main() -> None:
     """Print the table."""
     folder = Path(sys.argv[1])
@@ -59,12 +43,10 @@ def main() -> None:
     for name, rows in scores.items():
         cells = []
         for metric, digits in METRICS:
-            values = [row[metric] for row in rows.values()]
-            mean, spread = statistics.mean(values), statistics.stdev(values)
-            cells.append(f"{mean:.{digits}f} ± {spread:.{digits}f}")
+            cells.append(mean_sd([row[metric] for row in rows.values()], digits))
         label = "central U-Net" if name == "unet" else f"site {name}"
         own = {case: row["dice"] for case, row in rows.items()}
-        last = "" if name == "unet" else difference(own, reference, groups)
+        last = "" if name == "unet" else paired_difference(own, reference, groups)
         print(f"| {label} | {' | '.join(cells)} | {len(rows)} | {last} |")
     sites = [row["dice"] for name in names[:-1] for row in scores[name].values()]
     print(f"\nMean Dice over the sites: {statistics.mean(sites):.3f}")

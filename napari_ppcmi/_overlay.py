@@ -1,7 +1,8 @@
 """From an image layer to the engine, and from a mask to a layer that lies on it; no Qt.
 
-A layer of ours keeps its file's geometry, and its axes are the file's. A layer of another reader
-has napari's order (z, y, x): the engine, whose order is (x, y, z), gets it reversed.
+A layer of ours keeps its file's geometry, and which axis of the file each of its axes is. A layer
+of another reader has napari's order (z, y, x): the engine, whose order is (x, y, z), gets it
+reversed. A layer with four axes is a stack of volumes, of which one is taken.
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ppcmi._layers import METADATA_KEY
-from ppcmi_sf.errors import InputFileError
+from napari_ppcmi._layers import METADATA_KEY, layer_axes, layers_of, spatial_keywords
+from ppcmi_sf.errors import InputFileError, PPCMIError
 from ppcmi_sf.imaging.geometry import Geometry, as_rows, default_slice_axis
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from napari.layers import Image, Labels, Layer
 
-    from napari_ppcmi._protocol.images import Mask
+    from napari_ppcmi._protocol.images import Mask, OpenedImage
 
 _TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
@@ -37,54 +40,182 @@ class LayerImage:
         The layer's own array (not a copy), in the engine's axis order, channels last.
     geometry
         In the engine's axis order.
-    is_reversed
-        Whether axes were reversed on the way.
+    axes
+        Which of the engine's axes each axis of the layer is.
     source
         Path of its file, or empty.
     placed
-        All of the layer's transform, as keywords of a new layer.
+        All of the transform, as keywords of a new layer.
+    frame, series_uid
+        Which part of the file it is, where that holds more.
+    is_stacked
+        Whether the layer has an axis of frames before the others; so has its mask.
     """
 
     name: str
     data: Any
     geometry: Geometry
-    is_reversed: bool
+    axes: tuple[int, ...]
     source: str
     placed: dict[str, Any]
+    frame: int | None = None
+    series_uid: str | None = None
+    is_stacked: bool = False
+
+    @property
+    def is_part(self) -> bool:
+        """Whether its file or folder holds more than this."""
+        return self.frame is not None or self.series_uid is not None
 
     def to_layer_axes(self, labels: NDArray[Any]) -> NDArray[Any]:
         """A mask in the axis order of the layer."""
-        return labels.T if self.is_reversed else labels
+        turned = labels.transpose(self.axes)
+        return turned[np.newaxis] if self.is_stacked else turned
 
 
-def read_layer(layer: Image) -> LayerImage:
+def to_file_axes(labels: Any, own: Mapping[str, Any]) -> NDArray[Any]:
+    """The labels of a mask layer in the axis order of its image's geometry.
+
+    Parameters
+    ----------
+    own
+        What the layer keeps in its metadata.
+    """
+    values = np.asarray(labels)
+    if own.get("is_stacked") and len(values) == 1:
+        values = values[0]
+    axes = own.get("axes", ())  # of another count, where the layer was cut since
+    return values.transpose(np.argsort(axes)) if len(axes) == values.ndim else values
+
+
+def shown_frame(viewer: Any, layer: Layer) -> int | None:
+    """Which frame of a layer with four axes the slider shows; ``None`` if it shows none."""
+    axis = viewer.dims.ndim - 4
+    if layer.ndim != 4 or axis in viewer.dims.displayed:
+        return None
+    at = round(float(layer.world_to_data(viewer.dims.point[-4:])[0]))
+    return at if 0 <= at < layer.data.shape[0] else None
+
+
+def read_layer(layer: Image, *, frame: int | None = None) -> LayerImage:
     """Take what the engine needs of an image layer. Nothing is copied or computed.
+
+    Parameters
+    ----------
+    frame
+        Which one of a layer with four axes.
 
     Raises
     ------
     InputFileError
-        It is neither a picture nor a volume.
+        It is neither a picture nor a volume, nor a frame of one that is chosen.
     """
     data = layer.data[0] if layer.multiscale else layer.data
-    spatial = layer.ndim
-    if spatial not in (2, 3):
-        raise InputFileError(
-            layer.name,
-            f"the layer has {spatial} axes; a picture has 2 and a volume 3.",
-            hint="Take one time point or channel out of it as a layer of its own.",
-        )
     own = layer.metadata.get(METADATA_KEY, {})
-    geometry = own.get("geometry")
-    fits = isinstance(geometry, Geometry) and geometry.shape == tuple(data.shape[:spatial])
-    turned = spatial == 3 and not fits
-    if not fits:
-        geometry = _geometry_of(layer, tuple(data.shape[:spatial]))
+    is_stacked = layer.ndim == 4
+    if is_stacked:
+        if frame is None or not 0 <= frame < data.shape[0]:
+            raise _no_frame(layer)
+        data = data[frame]
+    elif layer.ndim not in (2, 3):
+        raise _too_many_axes(layer)
+    spatial = 3 if is_stacked else layer.ndim
     channels = data[..., :3] if layer.rgb else data[..., np.newaxis]
-    if turned:
-        channels = channels.transpose(2, 1, 0, 3)
-    assert geometry is not None
-    source = own.get("path") or (layer.source.path if layer.source is not None else None) or ""
-    return LayerImage(layer.name, channels, geometry, turned, str(source), transform_of(layer))
+    geometry, axes = own.get("geometry"), own.get("axes", ())
+    turned = channels
+    if len(axes) == spatial:
+        turned = channels.transpose(*np.argsort(axes).tolist(), spatial)
+    if is_stacked or not isinstance(geometry, Geometry) or geometry.shape != turned.shape[:-1]:
+        geometry = _geometry_of(layer, channels.shape[:-1], frame if is_stacked else None)
+        axes = (2, 1, 0) if spatial == 3 else (0, 1)
+        turned = channels.transpose(*axes, spatial)
+    placed = transform_of(layer)
+    if is_stacked:
+        assert frame is not None
+        placed["translate"] = _place_of(layer, frame)
+    return LayerImage(
+        name=f"{layer.name}, frame {frame + 1}" if is_stacked and frame is not None else layer.name,
+        data=turned,
+        geometry=geometry,
+        axes=tuple(axes) or tuple(range(spatial)),
+        source=str(layer_path(layer) or ""),
+        placed=placed,
+        frame=frame if is_stacked else own.get("frame"),
+        series_uid=own.get("series_uid"),
+        is_stacked=is_stacked,
+    )
+
+
+def _place_of(layer: Image, frame: int) -> NDArray[np.float64]:
+    """Where a frame lies before the layer's affine, so that its mask is shown with it alone."""
+    return np.asarray(layer.affine.inverse(layer.data_to_world((frame, 0, 0, 0))))
+
+
+def _no_frame(layer: Image) -> InputFileError:
+    return InputFileError(
+        layer.name,
+        "the layer has 4 axes, and the slider shows none of its frames.",
+        hint="Move the slider of its first axis to the frame you want, or take that frame out of "
+        "it as a layer of its own.",
+    )
+
+
+def _too_many_axes(layer: Image) -> InputFileError:
+    return InputFileError(
+        layer.name,
+        f"the layer has {layer.ndim} axes; a picture has 2, a volume 3, a stack of volumes 4.",
+        hint="Take one time point or channel out of it as a layer of its own.",
+    )
+
+
+def find_image(
+    viewer: Any, mask: Mask, kept: tuple[Any, int | None] = (None, None)
+) -> LayerImage | None:
+    """The open image that a mask was made from, if there is one.
+
+    Parameters
+    ----------
+    kept
+        The layer, and its frame, that was saved to the mask's source for a query.
+    """
+    from napari.layers import Image
+
+    for layer in viewer.layers:
+        if not isinstance(layer, Image):
+            continue
+        is_original = layer is kept[0]
+        try:
+            image = read_layer(layer, frame=kept[1] if is_original else mask.frame)
+        except PPCMIError:
+            continue
+        if image.geometry.shape != mask.geometry.shape:
+            continue
+        if is_original or _is_of(image, mask):
+            return image
+    return None
+
+
+def _is_of(image: LayerImage, mask: Mask) -> bool:
+    if not mask.source or not image.source:
+        return image.source == mask.source and image.geometry == mask.geometry
+    same_part = (image.frame, image.series_uid) == (mask.frame, mask.series_uid)
+    return same_part and Path(image.source).resolve() == Path(mask.source).resolve()
+
+
+def in_place(mask: Mask) -> LayerImage:
+    """Stands for the image of a mask where that is not open: the place in space that it had."""
+    placed = spatial_keywords(mask.geometry, len(mask.geometry.shape), straight=True)
+    axes = layer_axes(mask.geometry)
+    return LayerImage(mask.name, None, mask.geometry, axes, mask.source, placed)
+
+
+def opened_layers(image: OpenedImage) -> list[Layer]:
+    """The layers of an image that was opened, one for each channel; oblique ones are straight."""
+    from napari.layers import Layer
+
+    part = {"frame": image.frame, "series_uid": image.series_uid}
+    made = layers_of(image.arrays[0], image.geometry, image.name, image.path, straight=True, **part)
+    return [Layer.create(*data) for data in made]
 
 
 def transform_of(layer: Layer) -> dict[str, Any]:
@@ -118,7 +249,8 @@ def make_overlay(image: LayerImage, mask: Mask, *, opacity: float = 0.5) -> Labe
                 "path": str(mask.saved or ""),
                 "source": mask.source,
                 "geometry": image.geometry,
-                "is_reversed": image.is_reversed,
+                "axes": image.axes,
+                "is_stacked": image.is_stacked,
                 "classes": [one.name for one in mask.classes],
                 "provenance": mask.provenance.model_dump(),
             }
@@ -155,11 +287,15 @@ def amounts(mask: Mask) -> list[ClassAmount]:
     ]
 
 
-def _geometry_of(layer: Image, shape: tuple[int, ...]) -> Geometry:
+def _geometry_of(layer: Image, shape: tuple[int, ...], frame: int | None) -> Geometry:
     count = len(shape)
-    origin = np.asarray(layer.data_to_world(np.zeros(count)))[-count:]
+    start = np.zeros(layer.ndim)
+    if frame is not None:
+        start[0] = frame
+    origin = np.asarray(layer.data_to_world(start))[-count:]
+    along = [start + one for one in np.eye(layer.ndim)[-count:]]
     steps = np.stack(
-        [np.asarray(layer.data_to_world(one))[-count:] - origin for one in np.eye(count)], axis=1
+        [np.asarray(layer.data_to_world(at))[-count:] - origin for at in along], axis=1
     )
     factor = _millimetres(layer)
     steps, origin = steps * (factor or 1.0), origin * (factor or 1.0)
@@ -189,6 +325,12 @@ def _millimetres(layer: Image) -> float | None:
         return float((1 * unit).to("millimeter").magnitude)
     except Exception:  # pint's own errors; a pixel is no length
         return None
+
+
+def is_part_of_file(layer: Layer) -> bool:
+    """Whether the file of a layer holds more than one image, so that its path does not tell all."""
+    own = layer.metadata.get(METADATA_KEY, {})
+    return layer.ndim > 3 or own.get("frame") is not None or own.get("series_uid") is not None
 
 
 def layer_path(layer: Layer) -> Path | None:

@@ -1,8 +1,8 @@
 """What is remembered between two starts: places and habits, never a secret.
 
 napari keeps ``general`` (the manifest's ``configurations``), which its own dialog shows; the
-places that were used last stand in a small file of ours. Older versions of napari have no such
-settings: then the defaults hold.
+places that were used last stand in a small file of ours. Before napari 0.9 plugins had no such
+settings: then these stand in our file as well, to be changed there.
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ class Preferences(BaseModel):
         """Keep places for the next start, if they can be kept."""
         for name, place in places.items():
             setattr(self, name, place)
-        kept = self.model_dump_json(
-            include={"home", "site_folder", "key_file", "outbox", "inbox"}, indent=1
-        )
+        kept = self.model_dump_json(exclude=set(_from_napari()), indent=1)
         with suppress(PPCMIError):  # a full disk must not stop the choice itself
             write_text(_file(), kept + "\n", mode=0o600)
 

@@ -75,14 +75,16 @@ def _masks_of(path: Path) -> list[LayerData]:
 
 def _description(path: Path) -> str:
     from ppcmi_sf.bundle.reader import read_envelope
+    from ppcmi_sf.files import size_in_words
 
     envelope = read_envelope(path)
     count = len(envelope.recipients)
     people = "one recipient" if count == 1 else f"{count} recipients"
     own = _own_fingerprint()
     mine = ", you among them" if own in envelope.fingerprints else ""
+    size = size_in_words(path.stat().st_size)
     return (
-        f"{path.name} is an encrypted bundle of {_size(path.stat().st_size)} for {people}{mine}. "
+        f"{path.name} is an encrypted bundle of {size} for {people}{mine}. "
         "Open it on the Exchange page of the PPCMI-SF workspace."
     )
 
@@ -104,14 +106,6 @@ def _jobs() -> Jobs | None:
     from napari_ppcmi._jobs import peek_jobs
 
     return peek_jobs(viewer)
-
-
-def _size(count: int) -> str:
-    if count < 1000:
-        return f"{count} bytes"
-    if count < 1_000_000:
-        return f"{count / 1000:.0f} kB"
-    return f"{count / 1_000_000:.1f} MB"
 
 
 def _as_list(path: Paths) -> list[str]:

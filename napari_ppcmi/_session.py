@@ -30,8 +30,8 @@ class Session:
         self.identity: IdentityInfo | None = None
         self.site: SiteInfo | None = None
         self.is_demo = False
-        self.kept_layers: dict[str, weakref.ref[Any]] = {}
-        """Layers that were no files: by the path that each was saved to for a query."""
+        self.kept_layers: dict[str, tuple[weakref.ref[Any], int | None]] = {}
+        """Layers, and frames of them, by the path that each was saved to for a query."""
 
     @property
     def is_unlocked(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ppcmi._layers import METADATA_KEY
+from napari_ppcmi._overlay import read_layer, to_file_axes
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging.geometry import Geometry
 
@@ -51,7 +52,7 @@ def _on_file_grid(data: Any, meta: Mapping[str, Any]) -> tuple[NDArray[Any], Geo
     own = meta.get("metadata", {}).get(METADATA_KEY, {})
     geometry = own.get("geometry")
     labels = np.asarray(data)
-    turned = labels.T if own.get("is_reversed") else labels
+    turned = to_file_axes(labels, own)
     if isinstance(geometry, Geometry) and geometry.shape == turned.shape:
         return turned, geometry
     return _on_layer_grid(labels, meta)
@@ -59,8 +60,6 @@ def _on_file_grid(data: Any, meta: Mapping[str, Any]) -> tuple[NDArray[Any], Geo
 
 def _on_layer_grid(labels: NDArray[Any], meta: Mapping[str, Any]) -> tuple[NDArray[Any], Geometry]:
     from napari.layers import Image
-
-    from napari_ppcmi._overlay import read_layer
 
     place = {name: meta[name] for name in _PLACE if meta.get(name) is not None}
     name = meta.get("name") or "Labels"

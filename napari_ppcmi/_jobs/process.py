@@ -11,12 +11,15 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from io import BufferedReader
+from pathlib import Path
 from typing import Any, cast
 
 from napari_ppcmi._protocol.message import Message, Request, from_head, to_head
 from napari_ppcmi._protocol.wire import Closed, Wire
+from ppcmi_sf.files import remove_leftover
 
 EVENT_ENDED = "ended"
+EVENT_WRITING, EVENT_WRITTEN = "writing", "written"
 _GRACE_SECONDS = 2.0
 
 
@@ -44,6 +47,7 @@ class WorkerProcess:
         self._outgoing: list[tuple[dict[str, Any], tuple[Any, ...]]] = []
         self._has_outgoing = threading.Condition()
         self._closing = False
+        self._half_written: set[Path] = set()
         self._threads = [
             threading.Thread(target=self._receive, name="ppcmi-receive", daemon=True),
             threading.Thread(target=self._send, name="ppcmi-send", daemon=True),
@@ -107,6 +111,9 @@ class WorkerProcess:
             while True:
                 frame = self._wire.receive()
                 head = frame.head
+                if head["event"] in (EVENT_WRITING, EVENT_WRITTEN):
+                    self._note(Path(head["path"]), head["event"])
+                    continue
                 message: Message | str | None = head.get("device")
                 if "class" in head:
                     message = from_head(head, frame.arrays)
@@ -118,4 +125,13 @@ class WorkerProcess:
         self._child.wait()
         assert self._child.stdout is not None
         self._child.stdout.close()
+        for path in self._half_written:  # of a job that was ended by force
+            remove_leftover(path)
         self._on_event(0, EVENT_ENDED, self._child.returncode)
+
+    def _note(self, path: Path, event: str) -> None:
+        """Remember a temporary file for as long as it may be there."""
+        if event == EVENT_WRITING:
+            self._half_written.add(path)
+        else:
+            self._half_written.discard(path)

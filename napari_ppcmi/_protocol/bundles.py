@@ -132,9 +132,18 @@ class WriteShare(Request):
 
 
 class SavedShare(Answer):
-    """Where the share is."""
+    """Where the share is, and who alone can open it.
+
+    Attributes
+    ----------
+    epoch, key_id
+        Of the key that it was made from, and the share's own.
+    """
 
     file: Path
+    recipient: IdentityInfo
+    epoch: int
+    key_id: str
 
 
 State = Literal[
@@ -285,3 +294,4 @@ class OpenRevealed(Request):
     """Read a decoded mask as it lies on its image. Answer: :class:`~.images.Mask`."""
 
     case: RevealedFile
+    device: str = "auto"

@@ -38,11 +38,34 @@ class Provenance(Answer):
 
 
 class OpenedImage(Answer):
-    """An image file. ``arrays``: float32, in the axis order of the file, channels last."""
+    """An image file. ``arrays``: float32, in the axis order of the file, channels last.
+
+    Attributes
+    ----------
+    frame, series_uid
+        Which part was chosen, where the file or folder holds more.
+    """
 
     name: str
     path: Path
     geometry: Geometry
+    frame: int | None = None
+    series_uid: str | None = None
+
+
+class FrameChoice(Answer):
+    """The file holds several images, of which one must be chosen.
+
+    Attributes
+    ----------
+    path
+        The file; for a folder, the one in it.
+    count
+        How many frames there are.
+    """
+
+    path: Path
+    count: int
 
 
 class Mask(Answer):
@@ -54,6 +77,8 @@ class Mask(Answer):
         Of the case.
     source
         Path of the image, or empty for a layer that was never a file.
+    frame, series_uid
+        Which part of the source, where that holds more than the image.
     saved
         Where it lies already.
     """
@@ -63,15 +88,36 @@ class Mask(Answer):
     classes: tuple[ClassInfo, ...]
     provenance: Provenance
     source: str = ""
+    frame: int | None = None
+    series_uid: str | None = None
     saved: Path | None = None
 
 
 class OpenImage(Request):
-    """Read an image file or DICOM folder. Answer: :class:`OpenedImage`."""
+    """Read an image file or DICOM folder. Answer: :class:`OpenedImage` or :class:`FrameChoice`.
+
+    Attributes
+    ----------
+    name
+        What to call it; empty for the name of the file.
+    """
 
     path: Path
     frame: int | None = None
     series_uid: str | None = None
+    name: str = ""
+
+
+class MakeThumbnail(Request):
+    """A small picture of what the networks see of a case. Answer: :class:`Thumbnail`."""
+
+    image: Path
+    for_training: bool = False
+    side: int = 48
+
+
+class Thumbnail(Answer):
+    """``arrays``: one picture, uint8 (H, W)."""
 
 
 class ListSeries(Request):
@@ -105,6 +151,8 @@ class Segment(Request):
     ----------
     source
         Path of the image's file if it has one, kept with the result.
+    frame, series_uid
+        Which part of that file, kept as well.
     slice_axis
         How a volume is cut; ``None`` as the site was trained.
     keep_in
@@ -114,6 +162,8 @@ class Segment(Request):
     name: str
     geometry: Geometry
     source: str = ""
+    frame: int | None = None
+    series_uid: str | None = None
     slice_axis: int | None = None
     device: str = "auto"
     keep_in: Path | None = None

@@ -165,6 +165,15 @@ class CreateIdentity(Request):
     passphrase: Secret
 
 
+class RenewIdentity(Request):
+    """Give the identity later dates; keys and fingerprint stay. Answer: :class:`IdentityInfo`."""
+
+    quick: ClassVar[bool] = True
+
+    home: Path
+    passphrase: Secret
+
+
 class CreateKey(Request):
     """Make a client key. Answer: :class:`KeyInfo`."""
 

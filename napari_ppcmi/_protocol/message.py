@@ -9,9 +9,13 @@ from typing import Annotated, Any, ClassVar
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr
 
+from napari_ppcmi._protocol.window_words import in_window_words
 from ppcmi_sf.errors import PPCMIError
 
 Array = NDArray[Any]
+
+OUT_OF_MEMORY = "MemoryError"
+"""Kind of a failure after which the worker is replaced, so that all its memory is given back."""
 
 Secret = Annotated[
     SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")
@@ -84,7 +88,16 @@ class Failure(Answer):
     @classmethod
     def of(cls, error: PPCMIError) -> Failure:
         """What a user reads of an error of the engine."""
-        return cls(message=error.message, hint=error.hint, kind=type(error).__name__)
+        return cls(
+            message=in_window_words(error.message),
+            hint=in_window_words(error.hint),
+            kind=type(error).__name__,
+        )
+
+    @property
+    def text(self) -> str:
+        """Both sentences."""
+        return f"{self.message} {self.hint}".strip()
 
 
 def to_head(message: Message) -> dict[str, Any]:
@@ -105,7 +118,7 @@ def from_head(head: dict[str, Any], arrays: tuple[Array, ...]) -> Message:
 
 @cache
 def _vocabulary() -> dict[str, type[Message]]:
-    for topic in ("keys", "images", "bundles", "training"):
+    for topic in ("keys", "images", "bundles", "joining", "training"):
         import_module(f"napari_ppcmi._protocol.{topic}")
     return _classes(Message)
 

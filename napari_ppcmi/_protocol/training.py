@@ -10,7 +10,15 @@ from napari_ppcmi._protocol.message import Answer, Request
 
 
 class NewStudy(Request):
-    """Write a study file. Answer: :class:`~.keys.StudyInfo`."""
+    """Write a study file. Answer: :class:`~.keys.StudyInfo`.
+
+    Attributes
+    ----------
+    window
+        Centre and width of a fixed window, in the files' units (HU).
+    percentiles
+        Without a window: these of each image become dark and bright.
+    """
 
     quick: ClassVar[bool] = True
 
@@ -20,9 +28,12 @@ class NewStudy(Request):
     class_names: tuple[str, ...]
     image_size: tuple[int, int] = (256, 256)
     channels: int = 1
+    window: tuple[float, float] | None = None
+    percentiles: tuple[float, float] = (0.5, 99.5)
     arrangement: Literal["escrow", "blind"] = "escrow"
     autoencoder: Literal["ppcmi-sf", "small"] = "ppcmi-sf"
     mapping: Literal["fused", "paper"] = "fused"
+    use_skips: bool = True
 
 
 class TrainSite(Request):

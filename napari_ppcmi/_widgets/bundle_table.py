@@ -14,6 +14,7 @@ from napari_ppcmi._widgets.parts import wrapping
 _SETTLE_MS = 300  # files come in bursts
 _ROWS_SHOWN = 5
 _HEADINGS = ("Kind", "From", "Written", "State")
+_NAMES = {"sent": "Files in the outbox", "came": "Files in the inbox"}
 _KINDS = {
     "query": "question",
     "reply": "reply",
@@ -43,6 +44,8 @@ class BundleTable(QWidget):
         self._folder: Path | None = None
         self.bundles: list[BundleInfo] = []
         self.table = QTableWidget(0, len(_HEADINGS), objectName=name)
+        self.table.setAccessibleName(_NAMES.get(name, name.capitalize()))
+        self.table.setToolTip("What each file is, from whom, and whether it can be used.")
         self.table.setHorizontalHeaderLabels(list(_HEADINGS))
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setTabKeyNavigation(False)  # Tab goes on to the next widget

@@ -9,10 +9,8 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QDialog,
     QDialogButtonBox,
-    QFileDialog,
     QHBoxLayout,
     QHeaderView,
-    QMessageBox,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -30,12 +28,17 @@ from napari_ppcmi._protocol.keys import (
     RemoveContact,
     RevokeContact,
 )
-from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import button, listen, wrapping
+from napari_ppcmi._widgets.parts import (
+    ask_file,
+    button,
+    finish_buttons,
+    listen,
+    sure,
+    wrapping,
+)
 
 _ROWS_SHOWN = 4
-_CARDS = "Contact cards (*.ppcmicard);;All files (*)"
 
 
 class CompareDialog(QDialog):
@@ -50,6 +53,7 @@ class CompareDialog(QDialog):
         words.setFont(font)
         self.same = QCheckBox("They read me the &same words.")
         self.same.setObjectName("same_words")
+        self.same.setToolTip("Tick it when every word was the same.")
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Cancel)
         self.add = QPushButton("&Add partner")
         self.add.setObjectName("add_partner")
@@ -66,6 +70,7 @@ class CompareDialog(QDialog):
         )
         for widget in (wrapping(told), words, self.same, buttons):
             layout.addWidget(widget)
+        finish_buttons(buttons, "Take files of this partner from now on.")
         self.resize(420, 260)
 
 
@@ -86,6 +91,7 @@ class ContactsPanel(QWidget):
         self.table = QTableWidget(0, 2)
         self.table.setObjectName("contacts")
         self.table.setAccessibleName("Partners")
+        self.table.setToolTip("Choose a partner to revoke or remove.")
         self.table.setTabKeyNavigation(False)  # Tab goes on to the buttons
         self.table.setHorizontalHeaderLabels(["Partner", "State"])
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
@@ -96,18 +102,18 @@ class ContactsPanel(QWidget):
         columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
         row = QHBoxLayout()
-        for text, name, tip, slot in (
-            ("&Add…", "add_contact", "Take in a partner's card.", self._ask_card),
-            ("Rev&oke", "revoke_contact", "Trust nothing of it any more.", self._ask_revoke),
-            ("Re&move", "remove_contact", "Forget it.", self._ask_remove),
+        for text, name, tip, slot, icon in (
+            ("&Add…", "add_contact", "Take in a partner's card.", self._ask_card, "plus"),
+            ("Rev&oke", "revoke_contact", "Trust nothing of it any more.", self._ask_revoke, ""),
+            ("Re&move", "remove_contact", "Forget it.", self._ask_remove, "minus"),
         ):
-            row.addWidget(button(text, name, tip, slot))
+            row.addWidget(button(text, name, tip, slot, icon=icon))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.table)
         layout.addLayout(row)
-        listen(self, jobs.session.changed, self._look)
-        self._look()
+        listen(self, jobs.session.changed, self._follow)
+        self._follow()
 
     def read_card(self, file: Path) -> None:
         """Read a card and let the user compare its words."""
@@ -115,26 +121,34 @@ class ContactsPanel(QWidget):
 
     def revoke(self, name: str) -> None:
         """Never again take anything from a partner."""
-        self._panel.run(RevokeContact(home=self._jobs.session.home, name=name), self._show)
+        self._panel.run(RevokeContact(home=self._jobs.session.home, name=name), self._changed)
 
     def remove(self, name: str) -> None:
         """Forget a partner."""
-        self._panel.run(RemoveContact(home=self._jobs.session.home, name=name), self._show)
+        self._panel.run(RemoveContact(home=self._jobs.session.home, name=name), self._changed)
 
     def _compare(self, file: Path, card: IdentityInfo) -> None:
         self.dialog = CompareDialog(card, self)
         self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         request = AddContact(home=self._jobs.session.home, file=file, fingerprint=card.fingerprint)
-        self.dialog.accepted.connect(lambda: self._panel.run(request, self._show))
+        self.dialog.accepted.connect(lambda: self._panel.run(request, self._changed))
         self.dialog.open()
 
-    def _look(self) -> None:
+    def _follow(self) -> None:
         home = self._jobs.session.home
         if home != self._home:
             self._home = home
-            job = self._jobs.submit(LookAtHome(home=home))
-            job.succeeded.connect(self._show)
-            job.failed.connect(self._panel.show_failure)
+            self.look()
+
+    def look(self) -> None:
+        """Show the partners as they are now."""
+        job = self._jobs.submit(LookAtHome(home=self._jobs.session.home))
+        job.succeeded.connect(self._show)
+        job.failed.connect(self._panel.show_failure)
+
+    def _changed(self, home: HomeInfo) -> None:
+        self._show(home)
+        self._jobs.session.changed.emit()  # other pages list them as recipients
 
     def _show(self, home: HomeInfo) -> None:
         self.table.setRowCount(len(home.contacts))
@@ -147,13 +161,12 @@ class ContactsPanel(QWidget):
     def _selected(self) -> str | None:
         item = self.table.item(self.table.currentRow(), 0)
         if item is None:
-            message = "No partner is chosen."
-            self._panel.show_failure(Failure(message=message, hint="Click one in the table."))
+            self._panel.refuse("No partner is chosen.", "Click one in the table.")
             return None
         return item.text()
 
     def _ask_file(self) -> str:
-        return QFileDialog.getOpenFileName(self, "Choose a contact card", "", _CARDS)[0]
+        return ask_file(self, "Choose a contact card", "", "Contact cards (*.ppcmicard)")
 
     def _ask_card(self) -> None:
         name = self._ask_file()
@@ -175,5 +188,4 @@ class ContactsPanel(QWidget):
             self.remove(name)
 
     def _sure(self, question: str) -> bool:
-        answer = QMessageBox.question(self, "Are you sure?", question)
-        return bool(answer == QMessageBox.StandardButton.Yes)
+        return sure(self, question)

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_ppcmi._jobs import jobs_for
-from napari_ppcmi._layers import layers_of
-from napari_ppcmi._overlay import amounts, layer_path, make_overlay, read_layer
+from napari_ppcmi._overlay import (
+    LayerImage,
+    amounts,
+    find_image,
+    in_place,
+    make_overlay,
+    opened_layers,
+)
 from napari_ppcmi._protocol.bundles import OpenRevealed, Reveal, RevealedFile, RevealedMasks
-from napari_ppcmi._protocol.images import Mask, OpenedImage, OpenImage
+from napari_ppcmi._protocol.images import FrameChoice, Mask, OpenedImage, OpenImage
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.bundle_table import BundleTable
 from napari_ppcmi._widgets.job_panel import JobPanel
+from napari_ppcmi._widgets.once_more import offer_again
 from napari_ppcmi._widgets.parts import button, listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
-from ppcmi_sf.errors import PPCMIError
-
-if TYPE_CHECKING:
-    from napari.layers import Image
-
 
 _USABLE = ("verified", "already used")
 
@@ -54,6 +56,7 @@ class DecodePage(QWidget):
             "Decode the selected replies (all, if none is selected) and lay each mask over the "
             "image that it belongs to.",
             self.show_masks,
+            icon="visibility",
         )
         self.results = ResultsTable()
         self.panel = JobPanel(self._jobs)
@@ -78,11 +81,19 @@ class DecodePage(QWidget):
             )
         else:
             request = Reveal(replies=tuple(chosen), out=folder, device=self._jobs.session.device)
-            job = self.panel.run(request, self._revealed, disable=[self.decode])
-            job.finished.connect(self._next)
+            self._reveal(request)
+
+    def _reveal(self, request: Reveal) -> None:
+        job = self.panel.run(request, self._revealed, disable=[self.decode])
+        job.finished.connect(self._next)
+        offer_again(self, job, request, self._reveal_again)
+
+    def _reveal_again(self, request: Reveal, names: set[str]) -> None:
+        refused = tuple(reply for reply in request.replies if reply.name in names)
+        self._reveal(request.model_copy(update={"replies": refused}))
 
     def _revealed(self, result: RevealedMasks) -> None:
-        self._waiting = list(result.masks)
+        self._waiting += result.masks
         if result.problems:
             text = " ".join(f"{p.failure.message} {p.failure.hint}" for p in result.problems)
             self.panel.show_failure(Failure(message=text))
@@ -92,49 +103,39 @@ class DecodePage(QWidget):
             self.finished.emit()
             return
         case = self._waiting.pop(0)
-        job = self._jobs.submit(OpenRevealed(case=case))
-        job.succeeded.connect(lambda mask: self._place(mask))
+        job = self._jobs.submit(OpenRevealed(case=case, device=self._jobs.session.device))
+        job.succeeded.connect(self._place)
         job.failed.connect(self.panel.show_failure)
         job.failed.connect(lambda _failure: self._next())
 
     def _place(self, mask: Mask) -> None:
-        layer = self._layer_of(mask)
-        if layer is not None:
-            self._overlay(layer, mask)
+        image = find_image(self._viewer, mask, self._kept_layer(mask))
+        if image is not None:
+            self._overlay(image, mask)
             self._next()
             return
         job = self._jobs.submit(OpenImage(path=Path(mask.source)))
-        job.succeeded.connect(lambda opened: self._open_and_overlay(opened, mask))
+        job.succeeded.connect(lambda answer: self._open_and_overlay(answer, mask))
         job.failed.connect(self.panel.show_failure)
+        job.failed.connect(lambda _failure: self._overlay(in_place(mask), mask))
         job.finished.connect(self._next)
 
-    def _layer_of(self, mask: Mask) -> Image | None:
-        from napari.layers import Image
+    def _kept_layer(self, mask: Mask) -> tuple[Any, int | None]:
+        """The layer that was saved as the mask's source, and which frame of it."""
+        layer, frame = self._jobs.session.kept_layers.get(mask.source, (None, None))
+        return (None, None) if layer is None else (layer(), frame)
 
-        kept = self._jobs.session.kept_layers.get(mask.source)
-        original = kept() if kept is not None else None
-        for layer in self._viewer.layers:
-            if not isinstance(layer, Image):
-                continue
-            path = layer_path(layer)
-            if layer is original or (path is not None and str(path.resolve()) == mask.source):
-                try:
-                    if read_layer(layer).geometry.shape == mask.geometry.shape:
-                        return layer
-                except PPCMIError:
-                    continue
-        return None
+    def _open_and_overlay(self, answer: OpenedImage | FrameChoice, mask: Mask) -> None:
+        image = in_place(mask)
+        if isinstance(answer, OpenedImage):
+            for layer in opened_layers(answer):
+                self._viewer.add_layer(layer)
+            image = find_image(self._viewer, mask) or image
+        self._overlay(image, mask)
 
-    def _open_and_overlay(self, opened: OpenedImage, mask: Mask) -> None:
-        from napari.layers import Layer
-
-        for data in layers_of(opened.arrays[0], opened.geometry, opened.name, opened.path):
-            layer = self._viewer.add_layer(Layer.create(*data))
-        self._overlay(layer, mask)
-
-    def _overlay(self, layer: Image, mask: Mask) -> None:
+    def _overlay(self, image: LayerImage, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity
-        added = self._viewer.add_layer(make_overlay(read_layer(layer), mask, opacity=opacity))
+        added = self._viewer.add_layer(make_overlay(image, mask, opacity=opacity))
         self.results.add(added.name, amounts(mask))
 
     def _show_session(self) -> None:

@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import ref
 
-import numpy as np
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
+    QGridLayout,
     QListWidget,
     QListWidgetItem,
     QVBoxLayout,
@@ -21,7 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppcmi._jobs import jobs_for
-from napari_ppcmi._overlay import LayerImage, read_layer
+from napari_ppcmi._overlay import LayerImage, read_layer, shown_frame
 from napari_ppcmi._protocol.bundles import (
     BatchResult,
     CaseInfo,
@@ -35,10 +33,12 @@ from napari_ppcmi._protocol.bundles import (
 )
 from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._widgets.case_list import CaseList
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
 from napari_ppcmi._widgets.review_dialog import ReviewDialog
 from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.imaging import case_name
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -47,7 +47,7 @@ _ROLE = Qt.ItemDataRole.UserRole
 _LIST_ROWS = 5
 _PURPOSES: tuple[tuple[str, Purpose], ...] = (
     ("Ask for masks of these images", "query"),
-    ("Give images with masks, to train the mapping network", "training"),
+    ("Give images and masks for training", "training"),
 )
 
 
@@ -76,23 +76,26 @@ class EncodePage(QWidget):
 
     def _build(self) -> None:
         self.state = wrapping(name="site")
-        self.cases = QListWidget(objectName="cases")
-        self.cases.setToolTip("The images whose protected features would be written.")
-        self.cases.setFixedHeight(self.fontMetrics().height() * 2 * _LIST_ROWS)
-        sources = QHBoxLayout()
-        for text, name, tip, slot in (
+        self.cases = CaseList(self._jobs)
+        sources = QGridLayout()
+        chosen_from = (
             ("Selected &layers", "add_layers", "Take the selected layers.", self.add_layers),
             ("&Files…", "add_files", "Take image files.", self._ask_files),
             ("F&older…", "add_folder", "Take every image of a folder.", self._ask_folder),
-            ("C&lear", "clear", "Empty the list. No file is touched.", self.cases.clear),
-        ):
-            sources.addWidget(button(text, name, tip, slot))
+            ("Cl&ear", "clear", "Empty the list. No file is touched.", self.cases.clear),
+        )
+        for at, (text, name, tip, slot) in enumerate(chosen_from):
+            sources.addWidget(button(text, name, tip, slot), at // 2, at % 2)
         self.purpose = QComboBox(objectName="purpose")
+        self.purpose.setToolTip("What the files are for.")
         self.purpose.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         for text, purpose in _PURPOSES:
             self.purpose.addItem(text, purpose)
+        self.purpose.currentIndexChanged.connect(
+            lambda _at: self.cases.make_pictures(for_training=self._is_training)
+        )
         self.recipients = QListWidget(objectName="recipients")
         self.recipients.setToolTip("Only those who are ticked can open the files.")
         self.recipients.setFixedHeight(self.fontMetrics().height() * _LIST_ROWS)
@@ -119,6 +122,10 @@ class EncodePage(QWidget):
         layout.addWidget(self.panel)
         layout.addStretch()
 
+    @property
+    def _is_training(self) -> bool:
+        return bool(self.purpose.currentData() == "training")
+
     def add_layers(self) -> None:
         """Take the selected image layers; one that is no file yet is saved at the site first."""
         from napari.layers import Image
@@ -131,21 +138,24 @@ class EncodePage(QWidget):
             self.panel.refuse("No image layer is selected.", "Select one in the list of layers.")
             return
         try:
-            read = [(read_layer(layer), layer) for layer in chosen]
+            read = [
+                (read_layer(layer, frame=shown_frame(self._viewer, layer)), layer)
+                for layer in chosen
+            ]
         except PPCMIError as error:
             self.panel.refuse(error.message, error.hint)
             return
         for image, layer in read:
-            if image.source and Path(image.source).exists():
-                name = Path(image.source).name.split(".")[0]
-                self._add(CaseInfo(name=name, image=Path(image.source)), layer.thumbnail)
+            path = Path(image.source)
+            if image.source and path.exists() and not image.is_part:
+                self.cases.add(CaseInfo(name=case_name(path), image=path))
             else:
                 self._to_keep.append((image, layer))
         self._keep_next()
 
     def add_paths(self, paths: list[Path]) -> None:
         """Take files and folders."""
-        request = FindCases(paths=tuple(paths), need_masks=self.purpose.currentData() == "training")
+        request = FindCases(paths=tuple(paths), need_masks=self._is_training)
         self.panel.run(request, self._found, disable=[self.review])
 
     def start_review(self) -> None:
@@ -162,10 +172,10 @@ class EncodePage(QWidget):
     def _wanted(
         self,
     ) -> tuple[Literal["query", "training"], tuple[CaseInfo, ...], tuple[str, ...], Path] | None:
-        cases = [self.cases.item(at).data(_ROLE) for at in range(self.cases.count())]
+        cases = self.cases.cases
         items = [self.recipients.item(at) for at in range(self.recipients.count())]
         ticked = [i.data(_ROLE) for i in items if i.checkState() == Qt.CheckState.Checked]
-        out = self.outbox.folder
+        out = self.outbox.path
         if not cases:
             self.panel.refuse("No image is chosen.", "Take selected layers, files or a folder.")
         elif not ticked:
@@ -173,7 +183,7 @@ class EncodePage(QWidget):
         elif out is None:
             self.panel.refuse("No outbox is chosen.", "Choose the folder that the files go to.")
         else:
-            return self.purpose.currentData(), tuple(cases), tuple(ticked), out
+            return self.purpose.currentData(), cases, tuple(ticked), out
         return None
 
     def _show_review(self, review: ExportReview) -> None:
@@ -208,7 +218,7 @@ class EncodePage(QWidget):
 
     def _found(self, found: CasesFound) -> None:
         for case in found.cases:
-            self._add(case)
+            self.cases.add(case)
         self._show_problems(found.problems)
 
     def _show_problems(self, problems: Any) -> None:
@@ -234,36 +244,21 @@ class EncodePage(QWidget):
         )
 
         def kept(case: CaseInfo) -> None:
-            self._jobs.session.kept_layers[str(case.image)] = ref(layer)
-            self._add(case, layer.thumbnail)
+            self._jobs.session.kept_layers[str(case.image)] = ref(layer), image.frame
+            self.cases.add(case)
 
         self.panel.run(request, kept, disable=[self.review]).finished.connect(self._keep_next)
 
-    def _add(self, case: CaseInfo, thumbnail: Any = None) -> None:
-        known = [self.cases.item(at).data(_ROLE).image for at in range(self.cases.count())]
-        if case.image in known:
-            return
-        item = QListWidgetItem(case.name)
-        item.setData(_ROLE, case)
-        item.setToolTip(str(case.image))
-        if thumbnail is not None:
-            rgba = np.ascontiguousarray(thumbnail, np.uint8)
-            rows, columns = rgba.shape[:2]
-            picture = QImage(
-                rgba.tobytes(), columns, rows, 4 * columns, QImage.Format.Format_RGBA8888
-            )
-            item.setIcon(QIcon(QPixmap.fromImage(picture.copy())))
-        self.cases.addItem(item)
-
     def _show_session(self) -> None:
         session = self._jobs.session
-        self.outbox.show_folder(session.outbox)
+        self.outbox.show_path(session.outbox)
         if session.site is None or session.identity is None:
             self.state.setText("Locked. Unlock key and identity on the Key page first.")
             self.recipients.clear()
             return
         study = session.site.study
         self.state.setText(f"Site {session.site.name}, study {study.name} ({study.arrangement}).")
+        self.cases.make_pictures()
         job = self._jobs.submit(LookAtHome(home=session.home))
         job.succeeded.connect(self._show_recipients)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.bundles import BatchResult, InstallModel, MapHere, TakeIn
-from napari_ppcmi._protocol.message import Done, Failure
+from napari_ppcmi._protocol.message import Done
 from napari_ppcmi._widgets.bundle_table import BundleTable
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.log_dialog import LogDialog
+from napari_ppcmi._widgets.once_more import offer_again
 from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
+from napari_ppcmi._widgets.share_dialog import NOT_NEEDED, ShareDialog
 
-_USABLE = ("verified", "own")
+_MODELS = ("verified", "own", "already used")
 
 
 class ExchangePage(QWidget):
@@ -66,6 +69,13 @@ class ExchangePage(QWidget):
         )
         tip = "What left this computer and what came."
         self.log = button("Disclosure &log…", "log", tip, self.show_log)
+        self.share = button(
+            "S&hare for the mapping server…",
+            "share",
+            "In an escrow study the mapping server needs a file that is made from your key.",
+            self.show_share,
+        )
+        self.share_note = wrapping(NOT_NEEDED, "share_note")
         self.panel = JobPanel(self._jobs)
         row = QHBoxLayout()
         row.addWidget(self.install)
@@ -84,12 +94,13 @@ class ExchangePage(QWidget):
             if table is self.sent:
                 layout.addWidget(self.map_here)
         layout.addLayout(row)
-        layout.addWidget(self.panel)
-        layout.addStretch()
+        for widget in (self.share, self.share_note, self.panel):
+            layout.addWidget(widget)
+        layout.addStretch(1)
 
     def ask_here(self) -> None:
         """Let the mapping network of this site answer the questions in the outbox."""
-        inbox = self.inbox.folder
+        inbox = self.inbox.path
         queries = [b.file for b in self.sent.selected() if b.kind == "query" or not b.kind]
         if inbox is None:
             self.panel.refuse("No inbox is chosen.", "Choose the folder that replies go to.")
@@ -99,26 +110,38 @@ class ExchangePage(QWidget):
             )
         else:
             request = MapHere(queries=tuple(queries), out=inbox, device=self._jobs.session.device)
-            self.panel.run(request, self._mapped, disable=[self.map_here])
+            self._map(request)
 
     def install_model(self) -> None:
         """Take in the selected mapping network."""
-        models = [b for b in self.came.selected() if b.kind == "model" and b.state in _USABLE]
+        models = [b for b in self.came.selected() if b.kind == "model" and b.state in _MODELS]
         if len(models) != 1:
             self.panel.refuse(
                 "Not one mapping network is selected.",
                 "Select a verified one in the inbox; a mapping server sends them.",
             )
             return
-        self.panel.run(InstallModel(file=models[0].file), self._installed, disable=[self.install])
+        self._install(InstallModel(file=models[0].file))
 
     def take_in(self, files: list[Path]) -> None:
         """Copy files into the inbox; what they are is checked before anything uses them."""
-        inbox = self.inbox.folder
+        inbox = self.inbox.path
         if inbox is None:
             self.panel.refuse("No inbox is chosen.", "Choose the folder that replies go to.")
             return
         self.panel.run(TakeIn(files=tuple(files), folder=inbox), self._took_in)
+
+    def show_share(self) -> None:
+        """Open the dialog that writes the share for the mapping server."""
+        session = self._jobs.session
+        if session.identity is None or session.key is None:
+            self.panel.refuse(
+                "Key and identity are not both open.", "Unlock them on the Key page first."
+            )
+            return
+        self.share_dialog = ShareDialog(self._jobs, self)
+        self.share_dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.share_dialog.open()
 
     def show_log(self) -> None:
         """Open the disclosure log."""
@@ -137,6 +160,14 @@ class ExchangePage(QWidget):
         self.take_in([Path(url.toLocalFile()) for url in urls if url.isLocalFile()])
         event.acceptProposedAction()
 
+    def _map(self, request: MapHere, _names: Iterable[str] = ()) -> None:
+        job = self.panel.run(request, self._mapped, disable=[self.map_here])
+        offer_again(self, job, request, self._map)
+
+    def _install(self, request: InstallModel, _names: Iterable[str] = ()) -> None:
+        job = self.panel.run(request, self._installed, disable=[self.install])
+        offer_again(self, job, request, self._install)
+
     def _mapped(self, result: BatchResult) -> None:
         self._tell(f"{len(result.written)} reply file(s) are in the inbox: see Decode.", result)
         self._jobs.session.arrived.emit("inbox")
@@ -153,10 +184,7 @@ class ExchangePage(QWidget):
     def _tell(self, text: str, result: BatchResult) -> None:
         self._jobs.say(text)
         if result.problems:
-            reasons = " ".join(
-                f"{one.failure.message} {one.failure.hint}" for one in result.problems
-            )
-            self.panel.show_failure(Failure(message=reasons))
+            self.panel.refuse(" ".join(one.failure.text for one in result.problems), "")
 
     def _look(self, _where: str) -> None:
         self.sent.look()
@@ -169,11 +197,14 @@ class ExchangePage(QWidget):
             f"Files are checked for {open_for}." if open_for
             else "Locked. Unlock your identity on the Key page to check files."
         )  # fmt: skip
+        arrangement = session.site.study.arrangement if session.site else ""
+        self.share.setVisible(arrangement != "blind")
+        self.share_note.setVisible(arrangement == "blind")
         shown = (session.outbox, session.inbox, open_for)
         if shown == self._shown:
             return
         self._shown = shown
-        self.outbox.show_folder(session.outbox)
-        self.inbox.show_folder(session.inbox)
+        self.outbox.show_path(session.outbox)
+        self.inbox.show_path(session.inbox)
         self.sent.watch(session.outbox)
         self.came.watch(session.inbox)

@@ -14,10 +14,10 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_ppcmi._jobs import Job, Jobs
 from napari_ppcmi._protocol.message import Failure, Request, Step
+from napari_ppcmi._widgets.parts import Section
 
 _STEPS = 1000
 
@@ -66,7 +66,7 @@ class JobPanel(QWidget):
         self.cancel.setToolTip("Stop within two seconds. Nothing half-written stays.")
         self.cancel.clicked.connect(self._cancel)
         self.error = _wrapping_label("error")
-        self.details = QCollapsible("Details")
+        self.details = Section("Details", "For a report to the developers; it names no patient.")
         self._details_text = _wrapping_label("details")
         self.details.addWidget(self._details_text)
         self._row = QWidget()

@@ -11,25 +11,35 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
-    QFileDialog,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._preferences import PLUGIN
 from napari_ppcmi._protocol.keys import DemoSite, ExportCard, PrepareDemo, Unlock, Unlocked
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.contacts_panel import ContactsPanel
+from napari_ppcmi._widgets.described_pickers import KeyPicker
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.new_key_dialogs import NewIdentityDialog, NewKeyDialog, RotateKeyDialog
-from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
-
-_KEYS = "Client keys (*.ppcmikey);;All files (*)"
+from napari_ppcmi._widgets.membership_dialog import MembershipDialog
+from napari_ppcmi._widgets.new_key_dialogs import (
+    NewIdentityDialog,
+    NewKeyDialog,
+    RenewIdentityDialog,
+    RotateKeyDialog,
+)
+from napari_ppcmi._widgets.parts import (
+    FolderPicker,
+    Section,
+    ask_new_file,
+    button,
+    listen,
+    wrapping,
+)
 
 
 class KeyPage(QWidget):
@@ -58,13 +68,17 @@ class KeyPage(QWidget):
         layout.addWidget(self._opened())
         layout.addWidget(self._unlocking())
         layout.addWidget(self.panel)
-        for title, content in (
-            ("Make new…", self._making()),
-            ("Partners", ContactsPanel(self._jobs, self.panel)),
+        self.partners = ContactsPanel(self._jobs, self.panel)
+        for title, tip, content in (
+            ("Make new…", "Identities, keys and contact cards.", self._making()),
+            ("Partners", "Whose files you take, and who can open yours.", self.partners),
         ):
-            section = QCollapsible(title)
+            section = Section(title, tip)
             section.addWidget(content)
             layout.addWidget(section)
+        tip = "Who takes part in a study: ask to join, let sites in, take over the list."
+        self.join = button("&Joining a study…", "join", tip, self._join)
+        layout.addWidget(self.join)
         layout.addStretch()
 
     def _opened(self) -> QWidget:
@@ -76,8 +90,12 @@ class KeyPage(QWidget):
         self.words = wrapping(name="words")
         self.words.setTextInteractionFlags(self.panel.status.textInteractionFlags())
         self.words.setToolTip("Partners read these words to each other over the telephone.")
-        self.copy = button("Cop&y words", "copy_words", "Copy the fingerprint.", self._copy)
-        self.lock = button("Loc&k now", "lock", "Close key and identity.", self.lock_now)
+        self.copy = button(
+            "Cop&y words", "copy_words", "Copy the fingerprint.", self._copy,
+            icon="copy_to_clipboard",
+        )  # fmt: skip
+        tip = "Close key and identity."
+        self.lock = button("Loc&k now", "lock", tip, self.lock_now, icon="lock")
         row = QHBoxLayout()
         row.addWidget(self.copy)
         row.addWidget(self.lock)
@@ -93,19 +111,9 @@ class KeyPage(QWidget):
         self.form = QWidget()
         self.site_folder = FolderPicker("site_folder", "The folder that your site was trained in.")
         self.site_folder.chosen.connect(lambda folder: self._jobs.session.use(site_folder=folder))
-        self.key_file = QLineEdit()
-        self.key_file.setObjectName("key_file")
-        self.key_file.setPlaceholderText("Choose a key file")
-        self.key_file.setToolTip("Your client key, a file that ends in .ppcmikey.")
-        self.key_file.editingFinished.connect(self._use_key)
-        browse = button("…", "key_file_browse", "Look for the key file.", self._browse_key)
-        browse.setMaximumWidth(32)
-        key = QWidget()
-        key.setFocusProxy(self.key_file)
-        key_row = QHBoxLayout(key)
-        key_row.setContentsMargins(0, 0, 0, 0)
-        key_row.addWidget(self.key_file)
-        key_row.addWidget(browse)
+        tip = "Your client key, a file that ends in .ppcmikey."
+        self.key_file = KeyPicker(self._jobs, "key_file", tip)
+        self.key_file.chosen.connect(lambda file: self._jobs.session.use(key_file=file))
         self.passphrase = _secret_line("passphrase", "What you type is shown to nobody.")
         self.passphrase.returnPressed.connect(self.unlock)
         self.same = QCheckBox("The &identity has the same one")
@@ -118,7 +126,8 @@ class KeyPage(QWidget):
         self.other.returnPressed.connect(self.unlock)
         self.other.hide()
         self.same.toggled.connect(lambda same: self.other.setVisible(not same))
-        self.open = button("&Unlock", "unlock", "Open key and identity.", self.unlock)
+        tip = "Open key and identity."
+        self.open = button("&Unlock", "unlock", tip, self.unlock, icon="lock_open")
         self.demo = button(
             "&Demo site",
             "demo",
@@ -129,7 +138,7 @@ class KeyPage(QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
         form.addRow("&Site folder", self.site_folder)
-        form.addRow("&Key file", key)
+        form.addRow("&Key file", self.key_file)
         form.addRow("Passph&rase", self.passphrase)
         form.addRow(self.same)
         form.addRow(self.other)
@@ -146,6 +155,7 @@ class KeyPage(QWidget):
         for text, name, tip, slot in (
             ("New id&entity…", "new_identity", "Who you are to your partners.", self._identity),
             ("&New client key…", "new_key", "The secret of your site in a study.", self._new_key),
+            ("Rene&w identity…", "renew", "The same, with later dates.", self._renew),
             ("Ro&tate key…", "rotate", "Make the key of the next epoch.", self._rotate),
             ("E&xport contact card…", "export_card", "For your partners.", self._export),
         ):
@@ -215,8 +225,8 @@ class KeyPage(QWidget):
         for widget in (self.words, self.copy, self.lock):
             widget.setVisible(is_open)
         self.form.setVisible(not is_open)
-        self.site_folder.show_folder(session.site_folder)
-        self.key_file.setText("" if session.key_file is None else str(session.key_file))
+        self.site_folder.show_path(session.site_folder)
+        self.key_file.show_path(session.key_file)
         if not is_open:
             self._warnings = ()
         told = [*self._warnings, *(one.note for one in (session.key, session.identity) if one)]
@@ -250,32 +260,12 @@ class KeyPage(QWidget):
 
     def _use_typed(self) -> None:
         """Take over what was typed last: a shortcut leaves the focus where it was."""
-        session, key = self._jobs.session, self._typed_key
-        if (self.site_folder.folder, key) != (session.site_folder, session.key_file):
-            session.use(site_folder=self.site_folder.folder, key_file=key)
-
-    @property
-    def _typed_key(self) -> Path | None:
-        text = self.key_file.text().strip()
-        return Path(text) if text else None
-
-    def _use_key(self) -> None:
-        if self._typed_key != self._jobs.session.key_file:
-            self._jobs.session.use(key_file=self._typed_key)
-
-    def _ask_key_file(self) -> str:
-        return QFileDialog.getOpenFileName(self, "Choose a key", self.key_file.text(), _KEYS)[0]
+        session, key = self._jobs.session, self.key_file.path
+        if (self.site_folder.path, key) != (session.site_folder, session.key_file):
+            session.use(site_folder=self.site_folder.path, key_file=key)
 
     def _ask_card_file(self) -> str:
-        return QFileDialog.getSaveFileName(
-            self, "Export the card", "me.ppcmicard", "Contact cards (*.ppcmicard)"
-        )[0]
-
-    def _browse_key(self) -> None:
-        name = self._ask_key_file()
-        if name:
-            self.key_file.setText(name)
-            self._use_key()
+        return ask_new_file(self, "Export the card", "me.ppcmicard", "Contact cards (*.ppcmicard)")
 
     def _identity(self) -> None:
         NewIdentityDialog(self._jobs, self).open()
@@ -283,8 +273,16 @@ class KeyPage(QWidget):
     def _new_key(self) -> None:
         NewKeyDialog(self._jobs, self).open()
 
+    def _renew(self) -> None:
+        RenewIdentityDialog(self._jobs, self).open()
+
     def _rotate(self) -> None:
         RotateKeyDialog(self._jobs, self).open()
+
+    def _join(self) -> None:
+        dialog = MembershipDialog(self._jobs, self)
+        dialog.finished.connect(lambda _result: self.partners.look())  # joining adds some
+        dialog.open()
 
     def _export(self) -> None:
         name = self._ask_card_file()

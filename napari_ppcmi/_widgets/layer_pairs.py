@@ -6,7 +6,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QHBoxLayout, QListWidget, QVBoxLayout, QWidget
 
-from napari_ppcmi._overlay import layer_path
+from napari_ppcmi._overlay import is_part_of_file, layer_path
 from napari_ppcmi._protocol.bundles import CaseInfo
 from napari_ppcmi._widgets.parts import button, listen, wrapping
 from napari_ppcmi._widgets.training_parts import chooser, named, wrapped_form
@@ -31,10 +31,10 @@ class LayerPairs(QWidget):
         self.image = chooser("image_layer", "The image of a pair.")
         self.labels = chooser("labels_layer", "The structures drawn on that image.")
         self.problem = wrapping(name="pair_problem")
-        self.add = button("&Add pair", "add_pair", "Train with these two layers.", self.add_pair)
-        self.remove = button(
-            "Remo&ve", "remove_pair", "Take the chosen pair out of the list.", self.remove_pair
-        )
+        tip = "Train with these two layers."
+        self.add = button("&Add pair", "add_pair", tip, self.add_pair, icon="plus")
+        tip = "Take the chosen pair out of the list."
+        self.remove = button("Remo&ve", "remove_pair", tip, self.remove_pair, icon="minus")
         self.list = named(QListWidget(), "pairs", "The pairs that the networks learn from.")
         self.list.setAccessibleName("Pairs to train with")
         self.list.setFixedHeight(self.fontMetrics().height() * (_LIST_ROWS + 1))
@@ -111,10 +111,14 @@ class LayerPairs(QWidget):
                 continue
             path = layer_path(layer)
             if path is None or not path.exists():
-                problems.append(
-                    f"'{layer.name}' has no file behind it: save it (File, Save Selected Layers), "
-                    "then open that file."
-                )
+                why = "has no file behind it"
+            elif is_part_of_file(layer):
+                why = "is one of several images in its file"
+            else:
+                continue
+            problems.append(
+                f"'{layer.name}' {why}: save it (File, Save Selected Layers), then open that file."
+            )
         self.problem.setText(" ".join(problems))
         self.problem.setVisible(bool(problems))
         self.add.setEnabled(not problems)

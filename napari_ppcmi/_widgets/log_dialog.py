@@ -32,6 +32,8 @@ class LogDialog(QDialog):
         self.resize(820, 480)
         self.state = wrapping(name="log_state")
         self.table = QTableWidget(0, len(_HEADINGS), objectName="log")
+        self.table.setAccessibleName("Disclosure log")
+        self.table.setToolTip("What left this computer, and what came.")
         self.table.setHorizontalHeaderLabels(list(_HEADINGS))
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setTabKeyNavigation(False)  # Tab goes on to the next widget

@@ -25,7 +25,6 @@ class Series:
     name: str
     training: dict[int, float] = field(default_factory=dict)
     validation: dict[int, float] = field(default_factory=dict)
-    last: tuple[float | None, float | None] = (None, None)
 
 
 class LossCurve(QWidget):
@@ -52,21 +51,18 @@ class LossCurve(QWidget):
     def add(self, step: Step) -> None:
         """Take over the losses of a step, if they are new."""
         loss, epoch = step.values.get("loss"), round(step.values.get("epoch", 0))
-        if loss is None:
+        if loss is None or epoch < 1:
             return
         name = step.message.split(":")[0]
         if not self.series or self.series[-1].name != name:
             self.series.append(Series(name))
         now = self.series[-1]
-        values = loss, step.values.get("validation_loss")
-        if values == now.last:
+        validation = step.values.get("validation_loss")
+        if epoch in now.training:
             return
-        now.last = values
-        # The step belongs to the epoch that goes on; its losses are of the one before.
-        at = max(epoch - 1, max(now.training, default=0) + 1)
-        now.training[at] = loss
-        if values[1] is not None:
-            now.validation[at] = values[1]
+        now.training[epoch] = loss
+        if validation is not None:
+            now.validation[epoch] = validation
         self._describe()
 
     @property

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
-    QFileDialog,
     QFormLayout,
-    QHBoxLayout,
-    QLabel,
     QLineEdit,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_ppcmi._jobs import Jobs
-from napari_ppcmi._protocol.keys import CreateIdentity, CreateKey, KeyInfo, RotateKey
-from napari_ppcmi._protocol.message import Failure, Request
+from napari_ppcmi._protocol.keys import (
+    CreateIdentity,
+    CreateKey,
+    IdentityInfo,
+    KeyInfo,
+    RenewIdentity,
+    RotateKey,
+)
+from napari_ppcmi._protocol.message import Request
+from napari_ppcmi._widgets.described_pickers import KeyPicker, StudyPicker
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import button, wrapping
+from napari_ppcmi._widgets.parts import FilePicker, finish_buttons, wrapping
+from napari_ppcmi._widgets.training_parts import add_picker
 
 BACKUP = (
     "Keep a copy of the file and of its passphrase: nobody can open anything without them, and "
@@ -56,13 +60,16 @@ class _SecretDialog(QDialog):
         layout.addWidget(wrapping(BACKUP))
         layout.addLayout(self.form)
         layout.addWidget(self.panel)
+        layout.addStretch(1)
         layout.addWidget(self.buttons)
+        finish_buttons(self.buttons, "Make it, and lock it with the passphrase.")
         self.resize(420, self.sizeHint().height())
 
     def _add_fields(self) -> None:
         raise NotImplementedError
 
-    def _request(self, passphrase: SecretStr) -> Request:
+    def _request(self, passphrase: SecretStr) -> Request | None:
+        """What to ask for; nothing while a file is missing."""
         raise NotImplementedError
 
     def _done(self, answer: object) -> None:
@@ -74,22 +81,9 @@ class _SecretDialog(QDialog):
         self.form.addRow(label, line)
         return line
 
-    def _file(self, name: str, label: str, tip: str, pattern: str, *, new: bool) -> QLineEdit:
-        line, row = QLineEdit(objectName=name), QHBoxLayout()
-        line.setToolTip(tip)
-
-        def browse() -> None:
-            ask = QFileDialog.getSaveFileName if new else QFileDialog.getOpenFileName
-            chosen, _ = ask(self, tip, line.text(), pattern)
-            if chosen:
-                line.setText(chosen)
-
-        row.addWidget(line)
-        row.addWidget(button("…", f"{name}_browse", tip, browse))
-        caption = QLabel(label)
-        caption.setBuddy(line)
-        self.form.addRow(caption, row)
-        return line
+    def _pick(self, label: str, picker: FilePicker) -> FilePicker:
+        add_picker(self.form, label, picker)
+        return picker
 
     def _secret(self, name: str, label: str) -> QLineEdit:
         line = self._line(name, label, "At least 8 letters; several words are best.")
@@ -101,12 +95,11 @@ class _SecretDialog(QDialog):
         differs = self.again is not None and self.again.text() != typed.get_secret_value()
         self._forget_typed()
         if differs:
-            self.panel.show_failure(Failure(message="The two passphrases differ."))
+            self.panel.refuse("The two passphrases differ.", "Type the same one twice.")
             return
-        try:
-            request = self._request(typed)
-        except ValidationError:
-            self.panel.show_failure(Failure(message="Something is not filled in yet."))
+        request = self._request(typed)
+        if request is None:
+            self.panel.refuse("Something is not filled in yet.", "Choose the files above.")
             return
         self.panel.run(request, self._accept, disable=[self.buttons])
 
@@ -137,23 +130,45 @@ class NewIdentityDialog(_SecretDialog):
         self._jobs.say("Made the identity. Unlock to use it.")
 
 
+class RenewIdentityDialog(_SecretDialog):
+    """Gives the identity later dates."""
+
+    title = "Renew the identity"
+    asks_twice = False
+
+    def _add_fields(self) -> None:
+        told = (
+            "The keys and the words of the fingerprint stay as they are; only the dates are later. "
+            "Send the new card to your partners."
+        )
+        self.form.addRow(wrapping(told))
+
+    def _request(self, passphrase: SecretStr) -> Request:
+        return RenewIdentity(home=self._jobs.session.home, passphrase=passphrase)
+
+    def _done(self, answer: object) -> None:
+        assert isinstance(answer, IdentityInfo)
+        self._jobs.say(f"The identity is valid until {answer.expires}. Lock and unlock to use it.")
+
+
 class NewKeyDialog(_SecretDialog):
     """Makes a client key for a study."""
 
     title = "New client key"
 
     def _add_fields(self) -> None:
-        self.study = self._file(
-            "study", "&Study file", "The study that all sites agreed on.", "*.yaml", new=False
-        )
+        self.study = self._pick("&Study file", StudyPicker(self._jobs))
         self.site = self._line("site", "&Name of your site", "As in the training.")
-        self.file = self._file("file", "&Key file", "Where it goes.", "*.ppcmikey", new=True)
+        self.file = self._pick("&Key file", _new_key_file("The new key."))
 
-    def _request(self, passphrase: SecretStr) -> Request:
+    def _request(self, passphrase: SecretStr) -> Request | None:
+        study, file = self.study.path, self.file.path
+        if study is None or file is None:
+            return None
         return CreateKey(
             home=self._jobs.session.home,
-            file=Path(self.file.text().strip()),
-            study_file=Path(self.study.text().strip()),
+            file=file,
+            study_file=study,
             site=self.site.text().strip(),
             passphrase=passphrase,
         )
@@ -173,18 +188,21 @@ class RotateKeyDialog(_SecretDialog):
     def _add_fields(self) -> None:
         told = "The old key will open old replies and make nothing new. Partners need new files."
         self.form.addRow(wrapping(told))
-        self.old = self._file("old", "&Old key", "The key of now.", "*.ppcmikey", new=False)
-        self.old.setText(str(self._jobs.session.key_file or ""))
-        self.file = self._file("file", "&New key", "Where it goes.", "*.ppcmikey", new=True)
+        self.old = self._pick("&Old key", KeyPicker(self._jobs, "old", "The key of now."))
+        self.old.show_path(self._jobs.session.key_file)
+        self.file = self._pick("&New key", _new_key_file("The key of the next epoch."))
 
-    def _request(self, passphrase: SecretStr) -> Request:
-        return RotateKey(
-            home=self._jobs.session.home,
-            file=Path(self.old.text().strip()),
-            out=Path(self.file.text().strip()),
-            passphrase=passphrase,
-        )
+    def _request(self, passphrase: SecretStr) -> Request | None:
+        old, new = self.old.path, self.file.path
+        if old is None or new is None:
+            return None
+        return RotateKey(home=self._jobs.session.home, file=old, out=new, passphrase=passphrase)
 
     def _done(self, answer: object) -> None:
-        self._jobs.session.use(key_file=Path(self.file.text().strip()))
+        assert isinstance(answer, KeyInfo)
+        self._jobs.session.use(key_file=answer.file)
         self._jobs.say("Made the key of the next epoch. Lock and unlock to use it.")
+
+
+def _new_key_file(tip: str) -> FilePicker:
+    return FilePicker("file", tip, "Client keys (*.ppcmikey)", new=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from qtpy.QtCore import Signal
@@ -10,14 +9,12 @@ from qtpy.QtWidgets import (
     QButtonGroup,
     QDialog,
     QDialogButtonBox,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QRadioButton,
     QSpinBox,
     QTextEdit,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -25,8 +22,16 @@ from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.keys import StudyInfo
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._protocol.training import NewStudy
-from napari_ppcmi._widgets.parts import button, wrapping
-from napari_ppcmi._widgets.training_parts import chooser, named, wrapped_form
+from napari_ppcmi._widgets.parts import FilePicker, finish_buttons, wrapping
+from napari_ppcmi._widgets.study_fields import BrightnessFields, NetworkSettings
+from napari_ppcmi._widgets.training_parts import (
+    add_foot,
+    add_picker,
+    chooser,
+    named,
+    scrolled,
+    wrapped_form,
+)
 
 _MODALITIES = (
     ("Magnetic resonance (MR)", "MR"),
@@ -50,6 +55,7 @@ _ARRANGEMENTS: tuple[tuple[Literal["escrow", "blind"], str, str], ...] = (
     ),
 )
 _STEP = 32
+_WIDTH, _HEIGHT = 400, 720
 
 
 class NewStudyDialog(QDialog):
@@ -87,8 +93,13 @@ class NewStudyDialog(QDialog):
         self.structures.setPlaceholderText("left ventricle")
         self.structures.setFixedHeight(self.fontMetrics().height() * 5)
         self.rows, self.columns = _side("rows"), _side("columns")
+        self.brightness = BrightnessFields()
+        self.modality.currentIndexChanged.connect(
+            lambda: self.brightness.require_window(self.modality.currentData() == "CT")
+        )
+        self.networks = NetworkSettings()
         tip = "The file that you then give to all partners."
-        self.file = named(QLineEdit(), "study_file", tip)
+        self.file = FilePicker("study_file", tip, "Studies (*.yaml)", new=True)
         self.arrangement = QButtonGroup(self)
         self.error = wrapping(name="study_error")
         self.error.hide()
@@ -98,18 +109,16 @@ class NewStudyDialog(QDialog):
         self.buttons.rejected.connect(self.reject)
 
     def _arrange(self) -> None:
-        size, place = QHBoxLayout(), QHBoxLayout()
+        size = QHBoxLayout()
         size.addWidget(self.rows)
         size.addWidget(self.columns)
-        browse = button("…", "study_file_browse", "Choose where it is written.", self._browse)
-        place.addWidget(self.file)
-        place.addWidget(browse)
         form = wrapped_form()
         form.addRow("&Name", self.name)
         form.addRow("&Modality", self.modality)
+        form.addRow("&Brightness", self.brightness)
         form.addRow("&Structures, one per line", self.structures)
         form.addRow(_label("Si&ze of the networks' images: rows and columns", self.rows), size)
-        layout = QVBoxLayout(self)
+        layout = scrolled(self)
         layout.addLayout(form)
         for number, (value, text, sentence) in enumerate(_ARRANGEMENTS):
             choice = named(QRadioButton(text), value, sentence)
@@ -118,48 +127,43 @@ class NewStudyDialog(QDialog):
             layout.addWidget(choice)
             layout.addWidget(wrapping(sentence))
         last = wrapped_form()
-        last.addRow(_label("&File", self.file), place)
+        add_picker(last, "&File", self.file)
+        layout.addWidget(self.networks)
         layout.addLayout(last)
-        layout.addWidget(self.error)
-        layout.addWidget(self.buttons)
+        layout.addStretch(1)
+        add_foot(self, self.error, self.buttons)
+        self.resize(_WIDTH, _HEIGHT)
+        finish_buttons(self.buttons, "Write the study file.")
 
     def save(self) -> None:
         """Write the study; the dialog stays open if something is wrong with it."""
         lines = self.structures.toPlainText().splitlines()
         names = tuple(line.strip() for line in lines if line.strip())
-        if not self.name.text().strip() or not names or not self.file.text().strip():
+        file = self.file.path
+        if not self.name.text().strip() or not names or file is None:
             self._refuse("A study needs a name, at least one structure and a file.")
             return
-        file = Path(self.file.text().strip())
         request = NewStudy(
             file=file if file.suffix else file.with_suffix(".yaml"),
             name=self.name.text().strip(),
             modality=self.modality.currentData(),
             class_names=names,
             image_size=(self.rows.value(), self.columns.value()),
+            window=self.brightness.window,
+            percentiles=self.brightness.percentiles,
             arrangement=_ARRANGEMENTS[self.arrangement.checkedId()][0],
+            **self.networks.chosen,
         )
         job = self._jobs.submit(request)
         job.succeeded.connect(self._saved)
         job.failed.connect(self._failed)
-
-    def ask_file(self) -> str:
-        """Let the user choose where the file is written; empty if they changed their mind."""
-        return QFileDialog.getSaveFileName(
-            self, "Where to write the study", self.file.text(), "Studies (*.yaml)"
-        )[0]
-
-    def _browse(self) -> None:
-        name = self.ask_file()
-        if name:
-            self.file.setText(name)
 
     def _saved(self, study: StudyInfo) -> None:
         self.made.emit(study.file)
         self.accept()
 
     def _failed(self, failure: Failure) -> None:
-        self._refuse(f"{failure.message} {failure.hint}")
+        self._refuse(failure.text)
 
     def _refuse(self, text: str) -> None:
         self.error.setText(text)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -18,9 +17,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppcmi._jobs import jobs_for
-from napari_ppcmi._layers import layers_of, spatial_keywords
-from napari_ppcmi._overlay import LayerImage, layer_path, make_overlay, read_layer
+from napari_ppcmi._layers import is_oblique, look_in_plane
+from napari_ppcmi._overlay import find_image, in_place, make_overlay, opened_layers
 from napari_ppcmi._protocol.images import (
+    FrameChoice,
     KeptMaskList,
     KeptMasks,
     ListSeries,
@@ -32,16 +32,14 @@ from napari_ppcmi._protocol.images import (
 )
 from napari_ppcmi._protocol.message import Request
 from napari_ppcmi._widgets.job_panel import JobPanel
+from napari_ppcmi._widgets.part_chooser import PartChooser, of_series
 from napari_ppcmi._widgets.parts import button, listen, wrapping
-from ppcmi_sf.errors import PPCMIError
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
 
-    from ppcmi_sf.imaging.geometry import Geometry
-
 _OBLIQUE = (
-    "This volume lies oblique in space. Slices are drawn along the axes of the file; "
+    "This volume lies oblique in space. It is shown straight, slice by slice as it was taken; "
     "masks are saved exactly in its place."
 )
 _LIST_HEIGHT = 110
@@ -61,8 +59,7 @@ class OpenStudy(QWidget):
         self._viewer = napari_viewer
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
-        self._waiting: list[OpenImage | ListSeries] = []
-        self._folder = Path()  # whose series are listed
+        self._waiting: list[tuple[OpenImage | ListSeries, str]] = []
         self.setAcceptDrops(True)
         self._build()
         session = self._jobs.session
@@ -77,10 +74,8 @@ class OpenStudy(QWidget):
         self.folder_button = button(
             "Open &DICOM folder…", "open_folder", "Open a series of DICOM files.", self._ask_folder
         )
-        self.series = _list("series", "The series in this folder.")
-        self.series_button = button(
-            "Open &series", "open_series", "Open the chosen series.", self._open_series
-        )
+        self.parts = PartChooser()
+        self.parts.chosen.connect(self._open_part)
         self.panel = JobPanel(self._jobs)
         self.note = wrapping(name="note")
         self.kept = _list("kept", "Masks that were saved by themselves; the newest first.")
@@ -93,35 +88,32 @@ class OpenStudy(QWidget):
         layout = QVBoxLayout(self)
         layout.addLayout(row)
         layout.addWidget(wrapping("Or drop files here."))
-        for widget in (self.series, self.series_button, self.note, self.panel):
+        for widget in (self.parts, self.note, self.panel):
             layout.addWidget(widget)
         self.kept_title = wrapping("Masks kept from before")
         for widget in (self.kept_title, self.kept, self.kept_button):
             layout.addWidget(widget)
         layout.addStretch()
-        for hidden in (self.series, self.series_button, self.note):
-            hidden.hide()
-        self._buttons = [
-            self.file_button, self.folder_button, self.series_button, self.kept_button,
-        ]  # fmt: skip
+        self.note.hide()
+        self._buttons = [self.file_button, self.folder_button, self.parts, self.kept_button]
 
     def open(self, paths: list[Path]) -> None:
         """Open files and DICOM folders, one after another."""
         for path in paths:
-            self._waiting.append(ListSeries(folder=path) if path.is_dir() else OpenImage(path=path))
+            request = ListSeries(folder=path) if path.is_dir() else OpenImage(path=path)
+            self._waiting.append((request, ""))
         if self.panel.job is None:
             self._next()
 
     def _next(self) -> None:
         if not self._waiting:
             return
-        request = self._waiting.pop(0)
+        request, told = self._waiting.pop(0)
         if isinstance(request, ListSeries):
-            self._show_series(SeriesList(series=()))
-            self._folder = request.folder
-            self._run(request, self._choose_series)
+            folder = request.folder
+            self._run(request, lambda found: self._choose_series(folder, found))
         else:
-            self._run(request, self._show_image)
+            self._run(request, lambda answer: self._take(answer, told))
 
     def _run(self, request: Request, done: Callable[..., None]) -> None:
         job = self.panel.run(request, done, disable=self._buttons)
@@ -129,38 +121,32 @@ class OpenStudy(QWidget):
         job.failed.connect(lambda _: self._waiting.clear())
         job.finished.connect(self._next)
 
-    def _choose_series(self, found: SeriesList) -> None:
+    def _choose_series(self, folder: Path, found: SeriesList) -> None:
         if len(found.series) == 1:
-            self._waiting.insert(0, OpenImage(path=self._folder, series_uid=found.series[0].uid))
+            self._waiting.insert(0, of_series(folder, found.series[0], 1))
         else:
-            self._show_series(found)
+            self.parts.ask_series(folder, found)
 
-    def _show_series(self, found: SeriesList) -> None:
-        self.series.clear()
-        for one in found.series:
-            files = "1 file" if one.file_count == 1 else f"{one.file_count} files"
-            item = QListWidgetItem(f"{one.description or 'Without a description'} ({files})")
-            item.setData(Qt.ItemDataRole.UserRole, one.uid)
-            self.series.addItem(item)
-        self.series.setCurrentRow(0)
-        for widget in (self.series, self.series_button):
-            widget.setVisible(bool(found.series))
-
-    def _open_series(self) -> None:
-        item = self.series.currentItem()
-        if item is not None:
-            uid = item.data(Qt.ItemDataRole.UserRole)
-            self._waiting.append(OpenImage(path=self._folder, series_uid=uid))
+    def _open_part(self, request: OpenImage, told: str) -> None:
+        self._waiting.append((request, told))
+        if self.panel.job is None:
             self._next()
 
-    def _show_image(self, image: OpenedImage) -> None:
-        for data, keywords, _kind in layers_of(
-            image.arrays[0], image.geometry, image.name, image.path
-        ):
-            self._viewer.add_image(data, **keywords)
-        oblique = _is_oblique(image.geometry)
-        self.note.setText(_OBLIQUE if oblique else "")
-        self.note.setVisible(oblique)
+    def _take(self, answer: OpenedImage | FrameChoice, told: str) -> None:
+        if isinstance(answer, FrameChoice):
+            self.parts.ask_frame(answer)
+        else:
+            self._show_image(answer, told)
+
+    def _show_image(self, image: OpenedImage, told: str) -> None:
+        geometry, is_first = image.geometry, not self._viewer.layers
+        for layer in opened_layers(image):
+            self._viewer.add_layer(layer)
+        if is_first:
+            look_in_plane(self._viewer, layer, geometry)
+        note = f"{told} {_OBLIQUE if is_oblique(geometry) else ''}".strip()
+        self.note.setText(note)
+        self.note.setVisible(bool(note))
         self._jobs.say(f"Opened {image.name}.")
 
     def _list_kept(self) -> None:
@@ -196,23 +182,8 @@ class OpenStudy(QWidget):
 
     def _show_mask(self, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity
-        self._viewer.add_layer(make_overlay(self._image_of(mask), mask, opacity=opacity))
-
-    def _image_of(self, mask: Mask) -> LayerImage:
-        """The open image that a mask was made from; else the place in space that it had."""
-        from napari.layers import Image
-
-        for layer in self._viewer.layers:
-            if not isinstance(layer, Image) or str(layer_path(layer) or "") != mask.source:
-                continue
-            try:
-                image = read_layer(layer)
-            except PPCMIError:
-                continue
-            if image.geometry == mask.geometry:
-                return image
-        placed = spatial_keywords(mask.geometry, len(mask.geometry.shape))
-        return LayerImage(mask.name, None, mask.geometry, False, mask.source, placed)
+        image = find_image(self._viewer, mask) or in_place(mask)
+        self._viewer.add_layer(make_overlay(image, mask, opacity=opacity))
 
     def _ask_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Open images")
@@ -241,13 +212,6 @@ def _list(name: str, tip: str) -> QListWidget:
     made = QListWidget()
     made.setObjectName(name)
     made.setToolTip(tip)
+    made.setAccessibleName(tip.rstrip("."))
     made.setMaximumHeight(_LIST_HEIGHT)
     return made
-
-
-def _is_oblique(geometry: Geometry) -> bool:
-    """Whether a volume's axes are not those of the patient, nor these in another order."""
-    steps = geometry.affine_array()[:3, :3]
-    directions = np.abs(steps) / np.linalg.norm(steps, axis=0)
-    along = (directions < 1e-3) | (directions > 1 - 1e-3)
-    return len(geometry.shape) == 3 and not bool(along.all())

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import (
+    QDialogButtonBox,
     QFileDialog,
     QHBoxLayout,
     QLabel,
     QLineEdit,
+    QMessageBox,
     QPushButton,
     QSizePolicy,
+    QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
+
+from napari_ppcmi._widgets.icons import draw_icon, follow_text, set_icon
 
 
 def listen(widget: QObject, emitter: Any, callback: Callable[..., None]) -> None:
@@ -32,54 +39,181 @@ def wrapping(text: str = "", name: str = "") -> QLabel:
     return label
 
 
-def button(text: str, name: str, tip: str, slot: Callable[[], None]) -> QPushButton:
-    """A push button with its tooltip and what it does."""
+def button(
+    text: str, name: str, tip: str, slot: Callable[[], None], *, icon: str = ""
+) -> QPushButton:
+    """A push button with its tooltip, what it does, and one of napari's icons if named."""
     made = QPushButton(text, objectName=name)
     made.setToolTip(tip)
+    if not any(map(str.isalnum, text)):  # there is nothing to read aloud
+        made.setAccessibleName(tip.rstrip("."))
     made.clicked.connect(lambda _checked=False: slot())
     made.setMinimumWidth(0)
+    if icon:
+        set_icon(made, icon)
     return made
 
 
-class FolderPicker(QWidget):
-    """A folder that the user chooses: typed, or looked for."""
+def finish_buttons(box: QDialogButtonBox, tip: str) -> None:
+    """Give a dialog's buttons their tooltips, and let Tab go through them as they stand.
+
+    Parameters
+    ----------
+    tip
+        What happens when the dialog is accepted.
+    """
+    for one in box.buttons():
+        is_cancel = box.buttonRole(one) == QDialogButtonBox.ButtonRole.RejectRole
+        one.setToolTip("Go back; nothing is done." if is_cancel else tip)
+    tab_as_they_stand(box)
+
+
+def tab_as_they_stand(box: QDialogButtonBox) -> None:
+    """Let Tab go through a dialog's buttons from left to right, which differs by system."""
+    row = box.layout()
+    assert row is not None
+    shown = [item.widget() for item in map(row.itemAt, range(row.count())) if item is not None]
+    for before, after in pairwise(filter(None, shown)):
+        QWidget.setTabOrder(before, after)
+
+
+class Section(QCollapsible):
+    """A part of a page that can be folded away, and is at first.
+
+    Parameters
+    ----------
+    title
+        On the button that unfolds it.
+    tip
+        What is in it.
+    """
+
+    def __init__(self, title: str, tip: str, parent: QWidget | None = None) -> None:
+        super().__init__(title, parent)
+        self.toggleButton().setToolTip(tip)
+        follow_text(self.toggleButton(), self._draw_arrows)
+        # Of no height is not enough: Tab would still go through everything in it.
+        self.content().hide()
+        self.toggled.connect(self.content().setVisible)
+
+    def _draw_arrows(self, color: str) -> None:
+        """The ones of superqt are black in a dark theme."""
+        self.setExpandedIcon(draw_icon(self.toggleButton(), "down_arrow", color))
+        self.setCollapsedIcon(draw_icon(self.toggleButton(), "right_arrow", color))
+
+
+class PathPicker(QWidget):
+    """A place that the user chooses: typed, or looked for with the button beside it.
+
+    Parameters
+    ----------
+    name, tip
+        Of the line.
+    placeholder
+        What stands in the line while it is empty.
+    """
 
     chosen = Signal(object)
+    """The path, or ``None``, when the user has chosen another one."""
 
-    def __init__(self, name: str, tip: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, name: str, tip: str, placeholder: str, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.line = QLineEdit(objectName=name)
         self.line.setToolTip(tip)
-        self.line.setPlaceholderText("Choose a folder")
+        self.line.setPlaceholderText(placeholder)
         self.line.editingFinished.connect(self._tell)
-        browse = button("…", f"{name}_browse", "Look for the folder.", self._browse)
+        browse = button("…", f"{name}_browse", tip, self._browse)
+        browse.setAccessibleName(placeholder)
         browse.setMaximumWidth(32)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
+        row = QHBoxLayout()
         row.addWidget(self.line)
         row.addWidget(browse)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addLayout(row)
         self.setFocusProxy(self.line)
         self._told: Path | None = None
 
     @property
-    def folder(self) -> Path | None:
+    def path(self) -> Path | None:
         """What is chosen."""
         text = self.line.text().strip()
         return Path(text) if text else None
 
-    def show_folder(self, folder: Path | None) -> None:
-        """Show a folder that was chosen elsewhere."""
-        self._told = folder
-        self.line.setText("" if folder is None else str(folder))
+    def show_path(self, path: Path | None) -> None:
+        """Show a place that was chosen elsewhere."""
+        self._told = path
+        self.line.setText("" if path is None else str(path))
         self.line.setCursorPosition(len(self.line.text()))
 
+    def choose(self, path: Path) -> None:
+        """Choose a place as if the user had typed it."""
+        self.line.setText(str(path))
+        self._tell()
+
+    def ask(self) -> str:
+        """Let the user look for it; empty if they changed their mind."""
+        raise NotImplementedError
+
     def _tell(self) -> None:
-        if self.folder != self._told:
-            self._told = self.folder
-            self.chosen.emit(self.folder)
+        if self.path != self._told:
+            self._told = self.path
+            self.chosen.emit(self.path)
 
     def _browse(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Choose a folder", self.line.text())
+        name = self.ask()
         if name:
-            self.line.setText(name)
-            self._tell()
+            self.choose(Path(name))
+
+
+class FolderPicker(PathPicker):
+    """A folder."""
+
+    def __init__(self, name: str, tip: str, parent: QWidget | None = None) -> None:
+        super().__init__(name, tip, "Choose a folder", parent)
+
+    def ask(self) -> str:
+        """Look for a folder."""
+        return QFileDialog.getExistingDirectory(self, "Choose a folder", self.line.text())
+
+
+class FilePicker(PathPicker):
+    """A file, that is there or is going to be written.
+
+    Parameters
+    ----------
+    pattern
+        As Qt's file dialogs take it: ``Client keys (*.ppcmikey)``.
+    new
+        Whether it is going to be written.
+    """
+
+    def __init__(
+        self, name: str, tip: str, pattern: str, *, new: bool = False, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(name, tip, "Where it goes" if new else "Choose a file", parent)
+        self._pattern, self._new = pattern, new
+
+    def ask(self) -> str:
+        """Look for a file."""
+        ask = ask_new_file if self._new else ask_file
+        return ask(self, "Choose a file", self.line.text(), self._pattern)
+
+
+def ask_file(parent: QWidget, title: str, start: str, pattern: str) -> str:
+    """Let the user look for a file; empty if they changed their mind."""
+    every = f"{pattern};;All files (*)"
+    return QFileDialog.getOpenFileName(parent, title, start, every)[0]
+
+
+def ask_new_file(parent: QWidget, title: str, start: str, pattern: str) -> str:
+    """Let the user choose where a file is written; empty if they changed their mind."""
+    return QFileDialog.getSaveFileName(parent, title, start, pattern)[0]
+
+
+def sure(parent: QWidget, question: str) -> bool:
+    """Ask before something that cannot be undone."""
+    answer = QMessageBox.question(parent, "Are you sure?", question)
+    return bool(answer == QMessageBox.StandardButton.Yes)

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppcmi._overlay import ClassAmount
+from napari_ppcmi._widgets.icons import set_icon
 from ppcmi_sf.files import write_text
 
 _SWATCH = 14
@@ -36,6 +37,8 @@ class ResultsTable(QWidget):
         super().__init__(parent)
         self._rows: list[tuple[str, ClassAmount]] = []
         self.table = QTableWidget(0, len(_HEADINGS), objectName="amounts")
+        self.table.setAccessibleName("Amounts")
+        self.table.setToolTip("How much there is of each structure.")
         self.table.setHorizontalHeaderLabels(list(_HEADINGS))
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setTabKeyNavigation(False)  # Tab goes on to the next widget
@@ -45,8 +48,10 @@ class ResultsTable(QWidget):
         self.table.setFixedHeight(self.table.fontMetrics().height() * 2 * _ROWS_SHOWN)
         copy = QPushButton("Cop&y", objectName="copy")
         copy.setToolTip("Copy the table, to paste it into a report or a spreadsheet.")
+        set_icon(copy, "copy_to_clipboard")
         copy.clicked.connect(lambda: QApplication.clipboard().setText(self.text("\t")))
         save = QPushButton("Save as CS&V…", objectName="save_csv")
+        save.setToolTip("Save the table for a spreadsheet.")
         save.clicked.connect(self._save)
         row = QHBoxLayout()
         row.addWidget(copy)

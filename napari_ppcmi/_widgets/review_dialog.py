@@ -23,7 +23,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppcmi._protocol.bundles import ExportReview
-from napari_ppcmi._widgets.parts import wrapping
+from napari_ppcmi._widgets.parts import finish_buttons, wrapping
+from ppcmi_sf.files import size_in_words
 
 _PICTURE = 220
 _COLUMN = 44
@@ -75,6 +76,7 @@ class ReviewDialog(QDialog):
         )
         self.write.setObjectName("write")
         self.write.setEnabled(False)
+        self.agree.setToolTip("Tick it when you have looked: then the files can be written.")
         self.agree.toggled.connect(self.write.setEnabled)
         self.buttons.accepted.connect(self.accept)
         self.buttons.rejected.connect(self.reject)
@@ -82,14 +84,15 @@ class ReviewDialog(QDialog):
         layout.addWidget(scroll)
         layout.addWidget(self.agree)
         layout.addWidget(self.buttons)
+        finish_buttons(self.buttons, "Write the files to the outbox; you carry them on.")
 
     def _parts(self, review: ExportReview, arrangement: str) -> list[QWidget]:
         files = f"{review.bundles} file{'s' if review.bundles != 1 else ''}"
         summary = wrapping(
             f"{files} with the protected features of {review.items} "
-            f"slice{'s' if review.items != 1 else ''}, about {_size(review.byte_count)}. No image, "
-            "mask, name, date, path or position in the scanner is in them. Encrypted to the "
-            "recipients below, signed by you.",
+            f"slice{'s' if review.items != 1 else ''}, about {size_in_words(review.byte_count)}. "
+            "No image, mask, name, date, path or position in the scanner is in them. Encrypted to "
+            "the recipients below, signed by you.",
             "summary",
         )
         closeness = wrapping(
@@ -101,14 +104,20 @@ class ReviewDialog(QDialog):
             "closeness",
         )
         parts: list[QWidget] = [summary, _pictures(review), closeness]
-        for problem in review.problems:
-            failure = problem.failure
-            parts.append(wrapping(f"Left out: {problem.name}. {failure.message} {failure.hint}"))
+        if review.problems:
+            why = "\n".join(f"{one.name}: {one.failure.text}" for one in review.problems)
+            parts += [_heading(f"Left out: {len(review.problems)}"), wrapping(why, "left_out")]
         recipients = [(one.name, one.words) for one in review.recipients]
-        parts += [_heading("Who can open it"), _table(("Recipient", "Fingerprint"), recipients)]
-        parts += [_heading("Every field of the header"), _table(("Field", "Text"), review.header)]
-        sees = _table(("Who", "sees", "does not see"), WHO_SEES)
-        parts += [_heading(f"Who can see what (this study: {arrangement})"), sees]
+        for heading, columns, rows in (
+            ("Who can open it", ("Recipient", "Fingerprint"), recipients),
+            ("Every field of the header", ("Field", "Text"), review.header),
+            (f"Who can see what (this study: {arrangement})", ("Who", "sees", "does not see"),
+             WHO_SEES),
+        ):  # fmt: skip
+            table = _table(columns, rows)
+            table.setAccessibleName(heading)
+            table.setToolTip(f"{heading}.")
+            parts += [_heading(heading), table]
         return parts
 
 
@@ -164,7 +173,3 @@ def _table(headings: tuple[str, ...], rows: object) -> QTableWidget:
     table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
     table.setFixedHeight(min(_TABLE_HEIGHT, _ROW_HEIGHT * (len(listed) + 1) + 4))
     return table
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**10:.0f} KiB" if count < 2**20 else f"{count / 2**20:.1f} MiB"

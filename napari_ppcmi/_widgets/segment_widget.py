@@ -17,7 +17,14 @@ from qtpy.QtWidgets import (
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._layers import METADATA_KEY
-from napari_ppcmi._overlay import LayerImage, amounts, make_overlay, read_layer
+from napari_ppcmi._overlay import (
+    LayerImage,
+    amounts,
+    make_overlay,
+    read_layer,
+    shown_frame,
+    to_file_axes,
+)
 from napari_ppcmi._protocol.images import Mask, SavedMask, SaveMask, Segment
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import listen, wrapping
@@ -99,7 +106,9 @@ class SegmentWidget(QWidget):
             )
             return
         try:
-            self._waiting = [read_layer(layer) for layer in chosen]
+            self._waiting = [
+                read_layer(layer, frame=shown_frame(self._viewer, layer)) for layer in chosen
+            ]
         except PPCMIError as error:
             self.panel.refuse(error.message, error.hint)
             return
@@ -125,7 +134,9 @@ class SegmentWidget(QWidget):
             name=_file_name(image.name),
             geometry=image.geometry,
             source=image.source,
-            slice_axis=2 - axis if axis is not None and image.is_reversed else axis,
+            frame=image.frame,
+            series_uid=image.series_uid,
+            slice_axis=None if axis is None else image.axes[axis],
             device=session.device,
             keep_in=session.masks_folder,
         )
@@ -157,8 +168,8 @@ class SegmentWidget(QWidget):
     def save_to(self, layer: Labels, path: Path) -> None:
         """Write a mask in the grid of its image; the suffix chooses the format."""
         own = layer.metadata[METADATA_KEY]
-        data = layer.data.T if own.get("is_reversed") else layer.data
-        request = SaveMask(arrays=(data.astype("uint8"),), path=path, geometry=own["geometry"])
+        data = to_file_axes(layer.data, own).astype("uint8")
+        request = SaveMask(arrays=(data,), path=path, geometry=own["geometry"])
         self.panel.run(request, self._saved, disable=[self.save])
 
     def _saved(self, saved: SavedMask) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtWidgets import QCheckBox, QGroupBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGroupBox, QPushButton, QVBoxLayout, QWidget
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.bundles import BatchResult
@@ -17,16 +17,16 @@ from napari_ppcmi._protocol.training import (
     ServerTrained,
     TrainServer,
 )
+from napari_ppcmi._widgets.described_pickers import StudyPicker
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.loss_curve import LossCurve
+from napari_ppcmi._widgets.once_more import offer_again
 from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
 from napari_ppcmi._widgets.training_parts import (
-    StudyPicker,
     TrainingSettings,
     add_picker,
     chooser,
     left_out,
-    named,
     scrolled,
     wrapped_form,
 )
@@ -64,7 +64,7 @@ class ServerWidget(QWidget):
 
     def _make_training_fields(self) -> None:
         self.state = wrapping(name="identity")
-        self.study = StudyPicker()
+        self.study = StudyPicker(self._jobs)
         self.bundles = FolderPicker(
             "bundles", "The files of protected features that all sites sent for the training."
         )
@@ -73,15 +73,10 @@ class ServerWidget(QWidget):
         )
         self.server_folder = FolderPicker("server_folder", "Where the trained network is kept.")
         self.settings = TrainingSettings(epochs=60, batch_size=24)
-        self.again = named(
-            QCheckBox("Use files that were used &before"),
-            "again",
-            "Each file counts once otherwise, so that no old one slips in.",
-        )
-        self.settings.form.addRow(self.again)
         self.train: QPushButton = button(
-            "&Train", "train", "Start, or go on with a training that was stopped.", self.start
-        )
+            "&Train", "train", "Start, or go on with a training that was stopped.", self.start,
+            icon="playback-forward",
+        )  # fmt: skip
         self.curve = LossCurve()
         self.curve.hide()
         self.panel = JobPanel(self._jobs, pausable=True)
@@ -116,7 +111,7 @@ class ServerWidget(QWidget):
         add_picker(form, "S&hares (escrow studies only)", self.shares)
         add_picker(form, "Ser&ver folder", self.server_folder)
         add_picker(answers, "&Queries", self.queries)
-        add_picker(answers, "Folder for &replies", self.replies)
+        add_picker(answers, "Folder for rep&lies", self.replies)
         answers.addRow(self.answer)
         gift.addRow("S&ite", self.contact)
         add_picker(gift, "F&older for the file", self.network)
@@ -137,7 +132,7 @@ class ServerWidget(QWidget):
 
     def start(self) -> None:
         """Train with what is in the fields."""
-        study, bundles, folder = self.study.file, self.bundles.folder, self.server_folder.folder
+        study, bundles, folder = self.study.path, self.bundles.path, self.server_folder.path
         if study is None:
             self.panel.refuse("No study file is chosen.", "Choose the one that all sites have.")
         elif bundles is None:
@@ -149,21 +144,21 @@ class ServerWidget(QWidget):
                 study_file=study,
                 server_folder=folder,
                 bundles=(bundles,),
-                shares=() if self.shares.folder is None else (self.shares.folder,),
+                shares=() if self.shares.path is None else (self.shares.path,),
                 epochs=self.settings.epochs.value(),
                 batch_size=self.settings.batch_size.value(),
                 seed=self.settings.seed.value(),
                 retrain=self.settings.retrain.isChecked(),
-                again=self.again.isChecked(),
                 device=self._jobs.session.device,
             )
-            self.curve.clear()
-            self.curve.show()
-            self._run(request, self._trained)
+            if self.settings.may_replace():
+                self.curve.clear()
+                self.curve.show()
+                self._run(request, self._trained)
 
     def answer_queries(self) -> None:
         """Answer every query of the folder."""
-        folder, queries, out = self.server_folder.folder, self.queries.folder, self.replies.folder
+        folder, queries, out = self.server_folder.path, self.queries.path, self.replies.path
         if folder is None or queries is None or out is None:
             hint = "Choose the server folder, the queries and a folder for the replies."
             self.panel.refuse("A folder is missing.", hint)
@@ -176,8 +171,8 @@ class ServerWidget(QWidget):
     def publish_model(self) -> None:
         """Write the network for the chosen site."""
         folder, out, site = (
-            self.server_folder.folder,
-            self.network.folder,
+            self.server_folder.path,
+            self.network.path,
             self.contact.currentText(),
         )
         if folder is None or out is None or not site:
@@ -190,6 +185,7 @@ class ServerWidget(QWidget):
         self.summary.hide()
         buttons = [self.train, self.answer, self.publish]
         job = self.panel.run(request, done, disable=buttons)
+        offer_again(self, job, request, lambda anew, _names: self._run(anew, done))
         job.cancelled.connect(lambda: self._tell(_CANCELLED))
         self.panel.pause.setVisible(isinstance(request, TrainServer))
 

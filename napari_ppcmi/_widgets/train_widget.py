@@ -14,13 +14,13 @@ from qtpy.QtWidgets import (
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.training import SiteTrained, TrainSite
+from napari_ppcmi._widgets.described_pickers import StudyPicker
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.layer_pairs import LayerPairs
 from napari_ppcmi._widgets.loss_curve import LossCurve
 from napari_ppcmi._widgets.new_study_dialog import NewStudyDialog
 from napari_ppcmi._widgets.parts import FolderPicker, button, wrapping
 from napari_ppcmi._widgets.training_parts import (
-    StudyPicker,
     TrainingSettings,
     add_picker,
     chooser,
@@ -62,16 +62,16 @@ class TrainWidget(QWidget):
         self._show_source()
 
     def _make_fields(self, viewer: Any) -> None:
-        self.study = StudyPicker()
+        self.study = StudyPicker(self._jobs)
         self.new_study: QPushButton = button(
             "Ne&w study…", "new_study", "Write a study file and use it.", self.open_dialog
         )
         tip = "Of your site, such as north: letters, digits, '-', '_' and '.'."
         self.name = named(QLineEdit(), "name", tip)
         self.from_folder = named(
-            QRadioButton("A fol&der of images and masks"),
+            QRadioButton("A &folder of images and masks"),
             "from_folder",
-            "images/ and masks/ with equal names, or a known data set.",
+            "With images/ and masks/ of equal names in it, or a known data set.",
         )
         self.from_layers = named(
             QRadioButton("La&yers of the viewer"),
@@ -92,9 +92,11 @@ class TrainWidget(QWidget):
         for number, text in enumerate(_AXES):
             self.slice_axis.addItem(text, number - 1 if number else None)
         self.settings.form.insertRow(3, "Slice a&xis", self.slice_axis)
+        self.setTabOrder(self.settings.seed, self.slice_axis)
         self.train: QPushButton = button(
-            "&Train", "train", "Start, or go on with a training that was stopped.", self.start
-        )
+            "&Train", "train", "Start, or go on with a training that was stopped.", self.start,
+            icon="playback-forward",
+        )  # fmt: skip
         self.curve = LossCurve()
         self.curve.hide()
         self.panel = JobPanel(self._jobs, pausable=True)
@@ -111,7 +113,7 @@ class TrainWidget(QWidget):
         add_picker(first, "&Study", self.study)
         first.addRow(self.new_study)
         first.addRow("&Name of your site", self.name)
-        add_picker(second, "S&ite folder", self.site_folder)
+        add_picker(second, "Site f&older", self.site_folder)
         layout.addWidget(wrapping(_INTRODUCTION))
         layout.addLayout(first)
         layout.addWidget(wrapping("Learn from"))
@@ -134,7 +136,7 @@ class TrainWidget(QWidget):
     def start(self) -> None:
         """Train with what is in the fields."""
         request = self._request()
-        if request is None:
+        if request is None or not self.settings.may_replace():
             return
         self.curve.clear()
         self.curve.show()
@@ -145,8 +147,8 @@ class TrainWidget(QWidget):
 
     def _request(self) -> TrainSite | None:
         """What to do, or ``None`` after saying what is missing."""
-        study, folder, name = self.study.file, self.site_folder.folder, self.name.text().strip()
-        data = self.data.folder if self.from_folder.isChecked() else None
+        study, folder, name = self.study.path, self.site_folder.path, self.name.text().strip()
+        data = self.data.path if self.from_folder.isChecked() else None
         cases = () if self.from_folder.isChecked() else self.pairs.cases
         if study is None:
             self.panel.refuse("No study file is chosen.", "Choose one, or make a new study.")
@@ -184,7 +186,7 @@ class TrainWidget(QWidget):
     def open_dialog(self) -> None:
         """Ask for a new study."""
         self.dialog = NewStudyDialog(self._jobs, self)
-        self.dialog.made.connect(lambda file: self.study.line.setText(str(file)))
+        self.dialog.made.connect(self.study.choose)
         self.dialog.open()
 
     def _done(self, trained: SiteTrained) -> None:

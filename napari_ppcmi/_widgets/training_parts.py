@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypeVar
 
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QFormLayout,
     QFrame,
-    QHBoxLayout,
-    QLineEdit,
     QScrollArea,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_ppcmi._protocol.bundles import CaseProblem
-from napari_ppcmi._widgets.parts import FolderPicker, button
+from napari_ppcmi._widgets.parts import PathPicker, Section, sure
 
 _MOST_TOLD = 5
+_REPLACE = (
+    "If a training was finished in this folder, its networks are replaced. All that was made with "
+    "them has to be made again. Train anew?"
+)
 Kind = TypeVar("Kind", bound=QWidget)
 
 
@@ -41,41 +40,7 @@ def chooser(name: str, tip: str) -> QComboBox:
     return box
 
 
-class StudyPicker(QWidget):
-    """The study file: typed, or looked for."""
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        tip = "What all sites agreed on. Everybody needs the very same file, so pass it on."
-        self.line = named(QLineEdit(), "study", tip)
-        self.line.setPlaceholderText("Choose the study file")
-        browse = button("…", "study_browse", "Look for the study file.", self._browse)
-        browse.setMaximumWidth(32)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.line)
-        row.addWidget(browse)
-        self.setFocusProxy(self.line)
-
-    @property
-    def file(self) -> Path | None:
-        """What is chosen."""
-        text = self.line.text().strip()
-        return Path(text) if text else None
-
-    def ask_file(self) -> str:
-        """Let the user look for the file; empty if they changed their mind."""
-        return QFileDialog.getOpenFileName(
-            self, "Choose the study file", self.line.text(), "Studies (*.yaml *.yml)"
-        )[0]
-
-    def _browse(self) -> None:
-        name = self.ask_file()
-        if name:
-            self.line.setText(name)
-
-
-class TrainingSettings(QCollapsible):
+class TrainingSettings(Section):
     """Settings that have good defaults; folded away.
 
     Parameters
@@ -85,13 +50,13 @@ class TrainingSettings(QCollapsible):
     """
 
     def __init__(self, epochs: int, batch_size: int, parent: QWidget | None = None) -> None:
-        super().__init__("More settings", parent)
+        super().__init__("More settings", "They are good as they are for most data.", parent)
         self.setObjectName("more_settings")
-        self.epochs = _number("epochs", 1, epochs, "At most so many times over all images.")
-        self.batch_size = _number(
+        self.epochs = number_box("epochs", 1, epochs, "At most so many times over all images.")
+        self.batch_size = number_box(
             "batch_size", 1, batch_size, "Slices at a time. Use fewer when memory is short."
         )
-        self.seed = _number("seed", 0, 0, "The same number gives the same networks again.")
+        self.seed = number_box("seed", 0, 0, "The same number gives the same networks again.")
         self.retrain = named(
             QCheckBox("&Replace what is there"),
             "retrain",
@@ -108,8 +73,13 @@ class TrainingSettings(QCollapsible):
         self.form.addRow(self.retrain)
         self.addWidget(content)
 
+    def may_replace(self) -> bool:
+        """Whether the training may begin: asked where it replaces one that was finished."""
+        return not self.retrain.isChecked() or sure(self, _REPLACE)
 
-def _number(name: str, least: int, value: int, tip: str) -> QSpinBox:
+
+def number_box(name: str, least: int, value: int, tip: str) -> QSpinBox:
+    """A field for a whole number that has no upper end to speak of."""
     box = named(QSpinBox(), name, tip)
     box.setRange(least, 1_000_000)
     box.setValue(value)
@@ -123,7 +93,7 @@ def wrapped_form() -> QFormLayout:
     return form
 
 
-def add_picker(form: QFormLayout, label: str, picker: FolderPicker | StudyPicker) -> None:
+def add_picker(form: QFormLayout, label: str, picker: PathPicker) -> None:
     """Put a picker into a form; a screen reader tells its label, too."""
     form.addRow(label, picker)
     picker.line.setAccessibleName(label.replace("&", ""))
@@ -142,14 +112,21 @@ def scrolled(page: QWidget) -> QVBoxLayout:
     return QVBoxLayout(content)
 
 
+def add_foot(page: QWidget, *widgets: QWidget) -> None:
+    """Put widgets below the part of a page that scrolls."""
+    foot, outer = QWidget(), page.layout()
+    assert outer is not None
+    column = QVBoxLayout(foot)
+    for widget in widgets:
+        column.addWidget(widget)
+    outer.addWidget(foot)
+
+
 def left_out(problems: tuple[CaseProblem, ...]) -> str:
     """What is wrong with the cases that were left out; empty if there are none."""
     if not problems:
         return ""
-    lines = [
-        f"{one.name}: {one.failure.message} {one.failure.hint}".strip()
-        for one in problems[:_MOST_TOLD]
-    ]
+    lines = [f"{one.name}: {one.failure.text}" for one in problems[:_MOST_TOLD]]
     if len(problems) > _MOST_TOLD:
         lines.append(f"… and {len(problems) - _MOST_TOLD} more.")
     return "\n".join([f"Left out: {len(problems)}.", *lines])

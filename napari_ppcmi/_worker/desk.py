@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcmi_sf.errors import KeyFileError
+from ppcmi_sf.errors import KeyFileError, PPCMIError
 from ppcmi_sf.home import Home, Party
 from ppcmi_sf.keys import ClientKey
 
 if TYPE_CHECKING:
+    from ppcmi_sf.roles import Site
     from ppcmi_sf.workflows.segment import Segmenter
 
 
@@ -29,10 +31,12 @@ class Desk:
     party: Party | None = None
     site_folder: Path | None = None
     _segmenter: tuple[object, Segmenter] | None = field(default=None, repr=False)
+    _site: tuple[object, tuple[Site, str]] | None = field(default=None, repr=False)
 
     def lock(self) -> None:
         """Forget everything secret."""
-        self.home = self.key = self.party = self.site_folder = self._segmenter = None
+        self.home = self.key = self.party = self.site_folder = None
+        self._segmenter = self._site = None
 
     def require_key(self) -> ClientKey:
         """The client key.
@@ -88,10 +92,38 @@ class Desk:
         from ppcmi_sf.workflows.segment import Segmenter
 
         key, folder = self.require_key(), self.require_site()
-        files = sorted(folder.glob("*.safetensors"))
-        stamps = tuple((file.name, file.stat().st_mtime_ns) for file in files)
-        wanted = (key.key_id, folder, device, stamps)
+        wanted = self._state(device)
         if self._segmenter is None or self._segmenter[0] != wanted:
             self._segmenter = None  # the old networks may go before the new ones come
             self._segmenter = wanted, Segmenter.load(folder, key, choose_device(device))
+            self._site = None  # it has the same networks
         return self._segmenter[1]
+
+    def site(self, device: str) -> tuple[Site, str]:
+        """The open site and the id of its encoders; it may have no mapping network.
+
+        Raises
+        ------
+        PPCMIError
+            Something is locked, missing or damaged.
+        """
+        from ppcmi_sf.device import choose_device
+        from ppcmi_sf.workflows.folders import SiteFolder
+
+        key, folder = self.require_key(), SiteFolder(self.require_site())
+        if folder.mapping_file.exists():
+            with suppress(PPCMIError):  # whatever is wrong with the site itself is told below
+                segmenter = self.segmenter(device)
+                return segmenter.site, segmenter.encoders
+        wanted = self._state(device)
+        if self._site is None or self._site[0] != wanted:
+            self._site = None
+            self._site = wanted, folder.load(key, choose_device(device))
+        return self._site[1]
+
+    def _state(self, device: str) -> object:
+        """What loaded networks depend on."""
+        key, folder = self.require_key(), self.require_site()
+        files = sorted(folder.glob("*.safetensors"))
+        stamps = tuple((file.name, file.stat().st_mtime_ns) for file in files)
+        return key.key_id, folder, device, stamps

@@ -10,9 +10,10 @@ from datetime import datetime
 from pathlib import Path
 
 from napari_ppcmi._protocol.bundles import BundleInfo, State
+from napari_ppcmi._protocol.message import Failure
 from ppcmi_sf.bundle import BundleHeader, Envelope, open_bundle, peek, read_envelope
 from ppcmi_sf.bundle.reader import read_digest
-from ppcmi_sf.cards import ContactCard
+from ppcmi_sf.cards import ContactCard, short_fingerprint
 from ppcmi_sf.errors import (
     BundleDamagedError,
     PPCMIError,
@@ -23,7 +24,6 @@ from ppcmi_sf.errors import (
 from ppcmi_sf.home import Party
 
 _MAX_SEEN = 4096
-_SHORT = 16
 
 LOCKED = "Unlock the identity to check it."
 
@@ -167,7 +167,7 @@ def _contact_state(fingerprint: str, party: Party) -> State:
 
 
 def _with(info: BundleInfo, state: State, error: PPCMIError) -> BundleInfo:
-    return info.model_copy(update={"state": state, "problem": str(error)})
+    return info.model_copy(update={"state": state, "problem": Failure.of(error).text})
 
 
 def _card(fingerprint: str, party: Party) -> ContactCard | None:
@@ -179,7 +179,7 @@ def _card(fingerprint: str, party: Party) -> ContactCard | None:
 
 def _name(fingerprint: str, party: Party) -> str:
     card = _card(fingerprint, party)
-    return card.name if card else f"{fingerprint[:_SHORT]}…"
+    return card.name if card else short_fingerprint(fingerprint)
 
 
 def _names(fingerprints: tuple[str, ...], party: Party) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ppcmi_sf.errors import InputFileError, PPCMIError
 from ppcmi_sf.files import atomic_path
-from ppcmi_sf.imaging import read_image
+from ppcmi_sf.imaging import check_finite, read_image
 
 _LONGEST_AXIS = 32767  # NIfTI-1 counts voxels in 16 bits
 _NAME_LENGTH = 60
@@ -43,12 +43,7 @@ def keep_values(
         The file cannot be written.
     """
     axes = values.ndim - 1
-    if not np.isfinite(values).all():
-        raise InputFileError(
-            name,
-            "some of its values are not finite numbers.",
-            hint="Replace them, then try again.",
-        )
+    check_finite(name, values)
     if axes not in (2, 3) or values.size == 0 or max(values.shape) > _LONGEST_AXIS:
         raise InputFileError(
             name,

@@ -13,9 +13,10 @@ import signal
 import sys
 import threading
 import time
-import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BufferedReader
+from pathlib import Path
 from types import FrameType, GeneratorType
 from typing import IO, Any
 
@@ -30,8 +31,9 @@ from napari_ppcmi._protocol.message import (
 )
 from napari_ppcmi._protocol.wire import Closed, Frame, Wire
 from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.failures import failure_of
 from napari_ppcmi._worker.tasks import find_task
-from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.files import observe_temporaries
 from ppcmi_sf.progress import Eta, Progress
 
 PROGRESS_SECONDS = 0.05  # as often as anybody can look
@@ -66,6 +68,7 @@ class Worker:
     def serve(self) -> None:
         """Work until the process ends."""
         signal.signal(signal.SIGINT, self._on_interrupt)
+        observe_temporaries(self._tell_temporary)
         threading.Thread(target=self._receive, daemon=True).start()
         threading.Thread(target=self._answer_quick, daemon=True).start()
         self._warm_up()
@@ -153,19 +156,11 @@ class Worker:
         try:
             result: Any = find_task(type(ticket.request))(self._desk, ticket.request)
             return self._drive(ticket, result) if isinstance(result, GeneratorType) else result
-        except PPCMIError as error:
-            return Failure.of(error)
-        except MemoryError:
-            return Failure(
-                message="There is not enough memory for this.",
-                hint="Close other programs or images, then try again.",
-                kind="MemoryError",
-            )
         except Exception as error:
-            return _unforeseen(error)
+            return failure_of(error)
 
     def _drive(self, ticket: _Ticket, job: GeneratorType[Progress, None, Answer]) -> Answer:
-        eta, told = Eta(), 0.0
+        eta, told, figures = Eta(), 0.0, dict[str, float]()
         try:
             while True:
                 ticket.running.wait()
@@ -177,8 +172,9 @@ class Worker:
                     answer: Answer = stop.value
                     return answer
                 left = eta.seconds_left(step)
-                if time.monotonic() - told > PROGRESS_SECONDS:
-                    told = time.monotonic()
+                # New figures are always told: a curve must not lack its last point.
+                if step.values != figures or time.monotonic() - told > PROGRESS_SECONDS:
+                    told, figures = time.monotonic(), step.values
                     self._tell(ticket, step, left)
         finally:
             job.close()
@@ -191,25 +187,24 @@ class Worker:
             values=step.values,
             seconds_left=left,
         )
+        self._send_whole({"job": ticket.number, "event": "progress", **to_head(message)})
+
+    def _tell_temporary(self, path: Path, is_there: bool) -> None:
+        """Let napari's process remove a file that is left when this one is ended by force."""
+        event = "writing" if is_there else "written"
+        with suppress(Closed):  # then nobody is there any more, and this process ends, too
+            self._send_whole({"job": 0, "event": event, "path": str(path)})
+
+    def _send_whole(self, head: dict[str, Any]) -> None:
+        """Send with no interrupt in between, which only the main thread gets."""
+        if threading.current_thread() is not threading.main_thread():
+            self._wire.send(head)
+            return
         self._telling = True
         try:
-            self._wire.send({"job": ticket.number, "event": "progress", **to_head(message)})
+            self._wire.send(head)
         finally:
             self._telling = False
-
-
-def _unforeseen(error: Exception) -> Failure:
-    """Kinds and places alone: messages of unforeseen errors may hold anything."""
-    places = [
-        f"{frame.filename.rsplit('site-packages', 1)[-1]}:{frame.lineno} in {frame.name}"
-        for frame in traceback.extract_tb(error.__traceback__)
-    ]
-    return Failure(
-        message="Something went wrong inside the plugin; your files are as they were.",
-        hint="Try again. If it happens again, report it with the details (they name no patient).",
-        details="\n".join([type(error).__name__, *places]),
-        kind=type(error).__name__,
-    )
 
 
 def _own_pipes() -> tuple[BufferedReader, IO[bytes]]:

@@ -11,8 +11,8 @@ from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.outcomes import batch_problems
 from napari_ppcmi._worker.tasks.keys import identity_info
 from ppcmi_sf.bundle import BundleHeader
-from ppcmi_sf.cards import ContactCard
-from ppcmi_sf.data import Case
+from ppcmi_sf.cards import ContactCard, short_fingerprint
+from ppcmi_sf.data import Case, load_case_mask
 from ppcmi_sf.data.layouts.psfh import COLOUR_AXIS
 from ppcmi_sf.data.layouts.psfh import matches as is_psfh
 from ppcmi_sf.errors import InputFileError, PPCMIError
@@ -48,33 +48,14 @@ def cards_of(party: Party, fingerprints: Sequence[str]) -> list[ContactCard]:
             cards.append(own.card)
             continue
         known = party.home.contacts.find(fingerprint)
-        name = known.name if known else f"{fingerprint[:16]}…"
+        name = known.name if known else short_fingerprint(fingerprint)
         cards.append(party.home.contacts.recipient_of(fingerprint, name))
     return cards
 
 
-def load_site(desk: Desk, device: str) -> tuple[Site, str]:
-    """The open site and the id of its encoders; it may have no mapping network.
-
-    Raises
-    ------
-    PPCMIError
-        Something is locked, missing or damaged.
-    """
-    from ppcmi_sf.device import choose_device
-    from ppcmi_sf.workflows.folders import SiteFolder
-
-    try:
-        segmenter = desk.segmenter(device)
-    except PPCMIError:
-        # Whatever is wrong with the site itself is told by this.
-        return SiteFolder(desk.require_site()).load(desk.require_key(), choose_device(device))
-    return segmenter.site, segmenter.encoders
-
-
 @dataclass
 class _Tally:
-    """Slices of the cases that can be read, and a look at the first of them."""
+    """Slices of the cases that can be used, and a look at the first of them."""
 
     slices: list[tuple[Case, int]] = field(default_factory=list)
     problems: list[tuple[str, PPCMIError]] = field(default_factory=list)
@@ -94,7 +75,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
     party.home.key_epochs.require_newest(key)
     cards = cards_of(party, request.recipients)
     yield Progress(0, len(request.cases), "Loading the site's networks")
-    site, encoders = load_site(desk, request.device)
+    site, encoders = desk.site(request.device)
     record = SiteFolder(folder).record()
     tally = yield from _count(request, site, record)
     preview = tally.preview
@@ -135,6 +116,8 @@ def _count(request: ReviewExport, site: Site, record: TrainingRecord) -> Job[_Ta
                 case.image, frame=frame, channel_axis=case.channel_axis
             )
             count = fit_to_grid(image.geometry, site.study, slice_axis=axis).slice_count
+            if request.purpose == "training":
+                load_case_mask(case, site.study.class_count, image.geometry)
             if tally.preview is None:
                 tally.preview = preview_slice(site, image, slice_axis=axis)
                 place = f", slice {count // 2 + 1} of {count}" if count > 1 else ""

@@ -38,6 +38,7 @@ Name = Annotated[str, Field(pattern=SITE_NAME_PATTERN)]
 _Key = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _WORDS = Mnemonic("english")
 _WORD_BYTES = 16
+_SHORT = 16
 
 
 def fingerprint_of(sign_key: bytes, encrypt_key: bytes) -> str:
@@ -49,6 +50,11 @@ def fingerprint_words(fingerprint: str) -> str:
     """Twelve words in groups of three: the first 128 bits, for reading over the telephone."""
     words = _WORDS.to_mnemonic(bytes.fromhex(fingerprint)[:_WORD_BYTES]).split()
     return " - ".join(" ".join(words[at : at + 3]) for at in range(0, len(words), 3))
+
+
+def short_fingerprint(fingerprint: str) -> str:
+    """Its first digits: to tell somebody unknown from others, never to compare."""
+    return f"{fingerprint[:_SHORT]}…"
 
 
 def same_fingerprint(given: str, fingerprint: str) -> bool:

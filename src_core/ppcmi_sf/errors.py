@@ -42,6 +42,20 @@ class InputFileError(PPCMIError):
         super().__init__(f"{self.path}: {problem}", hint=hint)
 
 
+class SeveralFramesError(InputFileError):
+    """The file holds several images (time points, pages) and none was chosen.
+
+    Parameters
+    ----------
+    count
+        How many there are.
+    """
+
+    def __init__(self, path: Path | str, problem: str, *, hint: str, count: int) -> None:
+        super().__init__(path, problem, hint=hint)
+        self.count = count
+
+
 class StudyError(PPCMIError):
     """A study description is invalid, or two things belong to different studies."""
 

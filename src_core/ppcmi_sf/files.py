@@ -14,7 +14,7 @@ import secrets
 import stat
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +23,7 @@ from ppcmi_sf.errors import ResourceError
 
 DAY_SECONDS = 86400
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.part\.")
+_observers: list[Callable[[Path, bool], None]] = []
 
 if TYPE_CHECKING:
     from torch import Tensor  # slow to import, and most users of this module need none
@@ -51,6 +52,7 @@ def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
     temporary = target.parent / f".{secrets.token_hex(6)}.part.{target.name}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _tell_observers(temporary, True)
         yield temporary
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
@@ -63,6 +65,26 @@ def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # there is nothing to remove where nothing could be made
             temporary.unlink()
+        _tell_observers(temporary, False)
+
+
+def observe_temporaries(observer: Callable[[Path, bool], None]) -> None:
+    """Tell somebody of every temporary file of this process, so that they can tidy up after it.
+
+    For a process that may be ended by force: nothing in it can remove a file then.
+
+    Parameters
+    ----------
+    observer
+        Called with the path and ``True`` before a file is made, and with ``False`` once it is
+        renamed or removed; in the thread that writes.
+    """
+    _observers.append(observer)
+
+
+def _tell_observers(temporary: Path, is_there: bool) -> None:
+    for observer in _observers:
+        observer(temporary.absolute(), is_there)
 
 
 def _flush_folder(folder: Path) -> None:
@@ -85,6 +107,13 @@ def warn_if_shared(path: Path, mode: int, noun: str) -> None:
             f"{path}: other users of this computer can read this {noun}; run 'chmod 600' on it.",
             stacklevel=2,
         )
+
+
+def remove_leftover(path: Path) -> None:
+    """Remove a temporary file whose writer has ended; a file of any other name stays."""
+    if _TEMPORARY.match(path.name):
+        with suppress(OSError):
+            path.unlink()
 
 
 def sweep_leftovers(folder: Path) -> None:
@@ -139,3 +168,12 @@ def write_error(target: Path, error: OSError) -> ResourceError:
         f"{target}: the file could not be written ({error.strerror or 'unknown reason'}).",
         hint="Choose another folder, then run the same command again.",
     )
+
+
+def size_in_words(byte_count: int) -> str:
+    """``512 bytes``, ``12 KiB``, ``3.4 MiB``."""
+    if byte_count < 2**10:
+        return f"{byte_count} bytes"
+    if byte_count < 2**20:
+        return f"{byte_count / 2**10:.0f} KiB"
+    return f"{byte_count / 2**20:.1f} MiB"

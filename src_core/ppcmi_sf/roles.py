@@ -72,8 +72,12 @@ class Site:
     @torch.inference_mode()
     def reveal_masks(self, protected: LatentPyramid, items: Sequence[str]) -> Tensor:
         """``D_y(T⁻¹(z'))``: class probabilities ``(B, K, H, W)``."""
-        latents = self._mask_transform.recover(protected.to(self.device).to(torch.float32), items)
-        return self.mask_autoencoder.decode(latents)
+        return self.mask_autoencoder.decode(self.recover_masks(protected, items))
+
+    @torch.inference_mode()
+    def recover_masks(self, protected: LatentPyramid, items: Sequence[str]) -> LatentPyramid:
+        """``T⁻¹(z')``: mask latents, for the alignment of the decoder."""
+        return self._mask_transform.recover(protected.to(self.device).to(torch.float32), items)
 
     @torch.inference_mode()
     def reconstruct_images(self, protected: LatentPyramid, items: Sequence[str]) -> Tensor:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -237,3 +238,35 @@ def make_classes(names: list[str]) -> tuple[ClassSpec, ...]:
         ClassSpec(name=name, color=_PALETTE[index % len(_PALETTE)])
         for index, name in enumerate(every)
     )
+
+
+def make_study(class_names: Sequence[str], **fields: Any) -> StudySpec:
+    """A study of what a person chose.
+
+    Parameters
+    ----------
+    class_names
+        The structures, in the order of their values in the masks; the background is added.
+    **fields
+        Those of :class:`StudySpec`, but for ``classes``.
+
+    Raises
+    ------
+    StudyError
+        A CT study without a fixed window, or something is not valid.
+    """
+    if fields["modality"] == "CT" and fields["normalization"]["kind"] != "window":
+        raise StudyError(
+            "A CT study needs a fixed window.", hint="Add for example --window 40 400."
+        )
+    try:
+        classes = [one.model_dump() for one in make_classes(list(class_names))]
+        return StudySpec.model_validate(fields | {"classes": classes})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = first["msg"].removeprefix("Value error, ")
+        raise StudyError(
+            f"This study is not valid: {where + ': ' if where else ''}{problem}.",
+            hint="Correct it, then try again.",
+        ) from None

@@ -1,5 +1,6 @@
 """Files are whole or not there."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -13,6 +14,8 @@ import torch
 from ppcmi_sf.errors import ResourceError
 from ppcmi_sf.files import (
     atomic_path,
+    observe_temporaries,
+    remove_leftover,
     sweep_leftovers,
     write_bytes,
     write_error,
@@ -145,3 +148,34 @@ def test_leftovers_of_a_killed_program_go_after_a_day(tmp_path):
     sweep_leftovers(tmp_path)
     sweep_leftovers(tmp_path / "nowhere")
     assert sorted(tmp_path.iterdir()) == sorted([new, mine])
+
+
+@pytest.fixture
+def told(monkeypatch):
+    """What an observer of this process is told; nobody is told after the test."""
+    monkeypatch.setattr("ppcmi_sf.files._observers", [])
+    heard = []
+    observe_temporaries(lambda path, is_there: heard.append((path, is_there)))
+    return heard
+
+
+@pytest.mark.parametrize("error", [None, OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_an_observer_is_told_of_a_temporary_file_before_it_is_there_and_after_it_is_gone(
+    tmp_path, told, error
+):
+    with contextlib.suppress(ResourceError, KeyboardInterrupt), atomic_path(tmp_path / "a") as part:
+        assert told == [(part, True)] and names(tmp_path) == []
+        part.write_text("x")
+        if error is not None:
+            raise error
+    assert told == [(part, True), (part, False)]
+    assert names(tmp_path) == ([] if error else ["a"])
+
+
+def test_only_temporary_files_are_removed_as_leftovers(tmp_path):
+    part, mine = tmp_path / f".{'0' * 12}.part.a.ppcmi", tmp_path / "a.ppcmi"
+    for path in (part, mine):
+        path.write_text("x")
+        remove_leftover(path)
+    remove_leftover(part)  # there is none any more
+    assert list(tmp_path.iterdir()) == [mine]

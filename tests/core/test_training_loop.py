@@ -251,6 +251,28 @@ def test_progress_counts_up_to_its_total(study, data):
     assert "Mask autoencoder" in steps[0].message
 
 
+def test_the_losses_of_every_epoch_are_told_the_last_one_too():
+    job, steps = fit(Line(validation=[0], validation_losses=range(9, 0, -1)), FitOptions(9)), []
+    try:
+        while True:
+            steps.append(next(job))
+    except StopIteration as stop:
+        report = stop.value
+    told = {step.values["epoch"]: step.values for step in steps if step.values}
+    assert list(told) == list(range(1, 10))
+    assert [values["loss"] for values in told.values()] == report.train_losses
+    assert [values["validation_loss"] for values in told.values()] == report.validation_losses
+    assert (steps[-1].done, steps[-1].message) == (27, "Line: training, epoch 9 of 9")
+
+
+def test_the_losses_of_the_epoch_that_ends_a_training_early_are_told():
+    task = Line(validation=[0], validation_losses=[5.0, 6.0, 7.0])
+    steps = list(fit(task, FitOptions(epochs=20, patience=2)))
+    assert (steps[-1].values["epoch"], steps[-1].values["validation_loss"]) == (3, 7.0)
+    done = [step.done for step in steps]
+    assert done == sorted(done) and done[-1] == 9
+
+
 def test_early_stopping_keeps_the_best_weights():
     task = Line(validation=[0], validation_losses=[5.0, 3.0, 4.0, 3.5, 9.0, 1.0])
     report = run(fit(task, FitOptions(epochs=20, patience=3, learning_rate=0.1)))

@@ -176,3 +176,80 @@ def test_the_installed_wheel_works_outside_of_the_checkout(installed: Path, tmp_
     assert report["layers"] == ["image", "labels"]
     # Found in the wheel and not, by accident, in the checkout.
     assert all(Path(place).is_relative_to(installed) for place in report["places"]), report
+
+
+LOOK_FOR_THE_PLUGIN = """
+import json
+import site
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[1])
+site.addsitedir(sys.argv[1])  # an editable install is a .pth file
+
+from importlib.metadata import distribution
+from npe2 import PluginManager
+
+manager = PluginManager()
+manager.discover()
+found = manager.get_manifest("napari-ppcmi")
+manager.activate("napari-ppcmi")
+commands = [command.id for command in found.contributions.commands]
+for name in commands:
+    manager.commands.get(name)  # imports it
+print(json.dumps({
+    "installed": str(distribution("napari-ppcmi").locate_file(".")),
+    "version": found.package_version,
+    "commands": commands,
+    "widgets": [widget.display_name for widget in found.contributions.widgets],
+    "from": sys.modules["napari_ppcmi"].__file__,
+}))
+"""
+
+
+@pytest.fixture(scope="session")
+def edited(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout, installed as editable into a folder of its own."""
+    target = tmp_path_factory.mktemp("editable")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    command += ["--no-build-isolation", "--target", str(target), "-e", str(repository)]
+    subprocess.run(command, check=True)
+    return target
+
+
+@pytest.mark.parametrize("how", ["installed", "edited"])
+def test_napari_finds_the_plugin_of_a_wheel_and_of_an_editable_install(
+    how: str, request: pytest.FixtureRequest, repository: Path, tmp_path: Path
+) -> None:
+    target: Path = request.getfixturevalue(how)
+    result = subprocess.run(
+        [sys.executable, "-c", LOOK_FOR_THE_PLUGIN, str(target)],
+        cwd=tmp_path,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout.splitlines()[-1])
+    assert Path(report["installed"]) == target
+    assert report["version"] == ppcmi_sf.__version__
+    assert "PPCMI-SF workspace" in report["widgets"]
+    assert "napari-ppcmi.segment" in report["commands"]
+    assert Path(report["from"]).is_relative_to(repository if how == "edited" else target)
+
+
+@pytest.mark.parametrize("where", ["checkout", "installed"])
+def test_npe2_finds_nothing_wrong_with_the_manifest(
+    where: str, request: pytest.FixtureRequest, repository: Path
+) -> None:
+    top = repository if where == "checkout" else request.getfixturevalue("installed")
+    manifest = top / "napari_ppcmi" / "napari.yaml"
+    command = [sys.executable, "-m", "npe2", "validate", "--imports", str(manifest)]
+    result = subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": str(top), "QT_QPA_PLATFORM": "offscreen"},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "valid" in result.stdout

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from napari.components import ViewerModel
+from PIL import Image as Picture
 
 from napari_ppcmi._jobs import Job, Jobs, jobs_for
 from napari_ppcmi._protocol.keys import DemoSite, PrepareDemo, Unlock
@@ -100,3 +102,23 @@ def unlock_demo(
         return demo
 
     return unlock
+
+
+@pytest.fixture
+def write_ellipses() -> Callable[[Path], None]:
+    """Eight noisy pictures of an ellipse each, and their masks, in ``images`` and ``masks``."""
+
+    def write(folder: Path) -> None:
+        rng = np.random.default_rng(0)
+        rows, columns = np.mgrid[:64, :64] / 64
+        for kind in ("images", "masks"):
+            (folder / kind).mkdir(parents=True)
+        for number in range(8):
+            (cy, cx), (ry, rx) = rng.uniform(0.35, 0.65, 2), rng.uniform(0.18, 0.3, 2)
+            mask = ((((rows - cy) / ry) ** 2 + ((columns - cx) / rx) ** 2) < 1).astype(np.uint8)
+            noisy = 60 + 120 * mask + rng.normal(0, 12, mask.shape)
+            image = np.clip(noisy, 0, 255).astype(np.uint8)
+            Picture.fromarray(image).save(folder / "images" / f"case_{number}.png")
+            Picture.fromarray(mask).save(folder / "masks" / f"case_{number}.png")
+
+    return write

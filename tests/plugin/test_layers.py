@@ -6,11 +6,23 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
 import SimpleITK as sitk
+from napari.components import ViewerModel
 from napari.layers import Layer
+from numpy.typing import NDArray
 from PIL import Image
 
-from napari_ppcmi._layers import METADATA_KEY, image_layers, labels_layer
+from napari_ppcmi._layers import (
+    METADATA_KEY,
+    image_layers,
+    is_oblique,
+    labels_layer,
+    layer_axes,
+    layers_of,
+    look_in_plane,
+)
+from napari_ppcmi._writer import write_labels
 from ppcmi_sf.imaging import read_image
 
 
@@ -75,3 +87,71 @@ def test_a_mask_takes_the_place_of_its_image(tmp_path: Path) -> None:
         np.testing.assert_allclose(
             below.data_to_world(index), nib.affines.apply_affine(affine, index), atol=1e-4
         )
+
+
+def sagittal(tmp_path: Path, tilt: float = 0.0) -> Path:
+    """A volume whose slices are sagittal: i to posterior, j to inferior, k to the left."""
+    path = tmp_path / "sagittal.nii.gz"
+    turned = nib.eulerangles.euler2mat(tilt, 0, 0) @ [[0, 0, -4], [-1, 0, 0], [0, -1.0, 0]]
+    values = np.random.default_rng(0).random((6, 7, 5)).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, nib.affines.from_matvec(turned, (10, -20, 30))), path)
+    return path
+
+
+def shown(viewer: ViewerModel, layer: Layer) -> NDArray[np.float32]:
+    return np.asarray(layer._slice.image.view)
+
+
+@pytest.mark.parametrize("tilt", [0.0, 0.3])
+def test_the_slider_goes_through_every_slice_in_the_plane_it_was_taken_in(
+    tmp_path: Path, tilt: float
+) -> None:
+    path = sagittal(tmp_path, tilt)
+    image, viewer = read_image(path), ViewerModel()
+    (data,) = layers_of(image.data, image.geometry, "case", path, straight=True)
+    layer = viewer.add_layer(Layer.create(*data))
+    look_in_plane(viewer, layer, image.geometry)
+
+    assert is_oblique(image.geometry) is bool(tilt)
+    assert layer.metadata[METADATA_KEY]["axes"] == layer_axes(image.geometry) == (2, 0, 1)
+    axis = viewer.dims.order[0]
+    assert axis == 0 and viewer.dims.nsteps[axis] == 5
+    middle = image.data[:, :, 2, 0]  # rows inferior, columns posterior
+    np.testing.assert_array_equal(shown(viewer, layer), middle.T)
+    seen = set()
+    for step in range(5):
+        viewer.dims.set_current_step(axis, step)
+        found = [
+            k for k in range(5) if np.array_equal(shown(viewer, layer), image.data[:, :, k, 0].T)
+        ]
+        seen.update(found)
+    assert seen == set(range(5))
+    camera = getattr(viewer, "scene", viewer).camera
+    assert camera.orientation2d == ("up", "left")  # superior above, anterior to the left
+
+
+def test_a_straight_volume_has_its_centre_in_place(tmp_path: Path) -> None:
+    path = sagittal(tmp_path, 0.3)
+    image = read_image(path)
+    (data,) = layers_of(image.data, image.geometry, "case", path, straight=True)
+    (exact,) = layers_of(image.data, image.geometry, "case", path)
+    straight, true = Layer.create(*data), Layer.create(*exact)
+    middle = (np.array(true.data.shape) - 1) / 2
+    np.testing.assert_allclose(straight.data_to_world(middle), true.data_to_world(middle))
+    np.testing.assert_allclose(np.abs(straight.affine.affine_matrix[:3, :3]), np.diag([4, 1, 1]))
+    affine = nib.load(path).affine
+    for at in [(0, 0, 0), (4, 5, 6)]:
+        i, j, k = at[1], at[2], at[0]
+        expected = nib.affines.apply_affine(affine, (i, j, k))
+        np.testing.assert_allclose(true.data_to_world(at), expected, atol=1e-5)
+
+
+def test_a_mask_of_a_sagittal_volume_goes_back_to_its_file(tmp_path: Path) -> None:
+    path = sagittal(tmp_path)
+    image = read_image(path)
+    labels = np.random.default_rng(0).integers(0, 3, image.geometry.shape, dtype=np.uint8)
+    layer = Layer.create(*labels_layer(labels, image.geometry, "m", path, ("a", "b", "c")))
+    assert write_labels(str(tmp_path / "m.nii.gz"), *layer.as_layer_data_tuple()[:2])
+    stored = nib.load(tmp_path / "m.nii.gz")
+    np.testing.assert_array_equal(stored.get_fdata(), labels)
+    np.testing.assert_array_equal(stored.affine, nib.load(path).affine)

@@ -10,9 +10,9 @@ from napari_ppcmi._widgets.loss_curve import LossCurve
 
 
 def step(name: str, epoch: int, loss: float | None = None, validation: float | None = None) -> Step:
-    values = {"epoch": float(epoch)}
+    values = {}
     if loss is not None:
-        values["loss"] = loss
+        values = {"epoch": float(epoch), "loss": loss}
     if validation is not None:
         values["validation_loss"] = validation
     return Step(done=epoch, total=10, message=f"{name}: training, epoch {epoch}", values=values)
@@ -26,13 +26,19 @@ def curve(qtbot):
 
 
 def test_a_point_belongs_to_the_epoch_that_is_over(curve):
-    curve.add(step("Image autoencoder", 1))
+    curve.add(step("Image autoencoder", 0))
     assert curve.series == []
-    curve.add(step("Image autoencoder", 2, 0.5, 0.6))
-    curve.add(step("Image autoencoder", 2, 0.5, 0.6))  # another batch of the same epoch
-    curve.add(step("Image autoencoder", 3, 0.4))
+    curve.add(step("Image autoencoder", 1, 0.5, 0.6))
+    curve.add(step("Image autoencoder", 1, 0.5, 0.6))  # a batch of the epoch after it
+    curve.add(step("Image autoencoder", 2, 0.4))
     assert curve.series[0].training == {1: 0.5, 2: 0.4}
     assert curve.series[0].validation == {1: 0.6}
+
+
+def test_an_epoch_as_good_as_the_one_before_is_a_point_too(curve):
+    for epoch in (1, 2, 3):
+        curve.add(step("Image autoencoder", epoch, 0.5))
+    assert curve.series[0].training == {1: 0.5, 2: 0.5, 3: 0.5}
 
 
 def test_another_network_begins_another_curve(curve):
@@ -44,7 +50,7 @@ def test_another_network_begins_another_curve(curve):
 
 
 def test_a_resumed_training_begins_where_it_was(curve):
-    curve.add(step("Image autoencoder", 8, 0.5))
+    curve.add(step("Image autoencoder", 7, 0.5))
     assert curve.series[0].training == {7: 0.5}
 
 
@@ -56,7 +62,7 @@ def test_a_wide_range_gets_a_logarithmic_axis(curve, least, is_log):
 
 
 def test_the_latest_numbers_are_told_to_screen_readers(curve):
-    curve.add(step("Mask autoencoder", 2, 0.25, 0.5))
+    curve.add(step("Mask autoencoder", 1, 0.25, 0.5))
     assert curve.accessibleName() == "Loss curve"
     assert curve.accessibleDescription() == (
         "Mask autoencoder, epoch 1: training loss 0.25, validation loss 0.5"

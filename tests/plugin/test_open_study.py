@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
+from qtpy.QtWidgets import QPushButton
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._layers import METADATA_KEY
@@ -68,9 +70,58 @@ def test_a_file_becomes_a_layer_in_its_place(qtbot, viewer_model, widget):
     assert widget.file_button.isEnabled()
     layer, image = viewer_model.layers[0], read_image(VOLUME)
     np.testing.assert_array_equal(layer.data, image.data[..., 0])
-    assert layer.metadata[METADATA_KEY] == {"path": str(VOLUME), "geometry": image.geometry}
-    np.testing.assert_allclose(layer.affine.affine_matrix, image.geometry.affine)
+    kept = layer.metadata[METADATA_KEY]
+    assert (kept["path"], kept["geometry"], kept["axes"]) == (
+        str(VOLUME),
+        image.geometry,
+        (0, 1, 2),
+    )
+    middle = (np.array(layer.data.shape) - 1) / 2
+    in_scanner = image.geometry.affine_array() @ [*middle, 1]
+    np.testing.assert_allclose(layer.data_to_world(middle), in_scanner[:3])
     assert "oblique" in widget.note.text()
+
+
+def test_the_first_volume_is_shown_in_its_plane_and_nothing_is_turned_later(
+    qtbot, viewer_model, widget, tmp_path
+):
+    widget.open([VOLUME])
+    wait_for_layers(qtbot, viewer_model, 1)
+    wait_until_idle(qtbot, widget)
+    assert viewer_model.dims.order == (2, 1, 0)
+    seen = viewer_model.layers[0]._slice.image.view
+    np.testing.assert_array_equal(seen, viewer_model.layers[0].data[:, :, 5].T)
+    viewer_model.dims.order = (0, 2, 1)
+    viewer_model.dims.set_current_step(0, 3)
+    widget.open([PICTURE, VOLUME])
+    wait_for_layers(qtbot, viewer_model, 3)
+    assert viewer_model.dims.order == (0, 2, 1) and viewer_model.dims.current_step[0] == 3
+
+
+def write_cine(path: Path) -> np.ndarray:
+    values = np.random.default_rng(0).random((6, 5, 4, 3)).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.diag([1, 1, 5, 1.0])), path)
+    return values
+
+
+def test_of_several_frames_the_user_chooses_one(qtbot, viewer_model, widget, tmp_path):
+    cine = tmp_path / "cine.nii.gz"
+    values = write_cine(cine)
+    widget.open([cine, PICTURE])
+    wait_for_layers(qtbot, viewer_model, 1)  # the picture does not wait for the choice
+    wait_until_idle(qtbot, widget)
+    parts = widget.parts
+    assert "cine.nii.gz holds 3 images" in parts.question.text() and not parts.isHidden()
+    assert (parts.frame.minimum(), parts.frame.maximum()) == (1, 3) and parts.series.isHidden()
+    parts.frame.setValue(2)
+    parts.findChild(QPushButton, "open_part").click()
+    wait_for_layers(qtbot, viewer_model, 2)
+    wait_until_idle(qtbot, widget)
+    layer = viewer_model.layers[1]
+    np.testing.assert_array_equal(layer.data, values[..., 1])
+    assert layer.name == "cine, frame 2" and layer.metadata[METADATA_KEY]["frame"] == 1
+    assert widget.note.text() == "This is frame 2 of the 3 in cine.nii.gz."
+    assert parts.isHidden() and widget.panel.error.text() == ""
 
 
 def test_dropped_files_are_opened_one_after_another(qtbot, viewer_model, widget):
@@ -103,8 +154,11 @@ def test_the_only_series_of_a_folder_is_opened(qtbot, viewer_model, widget, tmp_
     write_series(tmp_path, "1.2.4.1", 3)
     widget.open([tmp_path])
     wait_for_layers(qtbot, viewer_model, 1)
+    wait_until_idle(qtbot, widget)
     assert viewer_model.layers[0].data.shape == (5, 4, 3)
-    assert widget.series_button.isHidden()
+    assert widget.parts.isHidden()
+    told = f"This is 'series 1' (3 files), the only series in {tmp_path.name}."
+    assert widget.note.text() == told
 
 
 def test_of_several_series_the_user_chooses_one(qtbot, viewer_model, widget, tmp_path):
@@ -113,12 +167,18 @@ def test_of_several_series_the_user_chooses_one(qtbot, viewer_model, widget, tmp
     widget.open([tmp_path, PICTURE])
     wait_for_layers(qtbot, viewer_model, 1)  # the picture does not wait for the choice
     wait_until_idle(qtbot, widget)
-    assert widget.series.count() == 2 and not widget.series_button.isHidden()
-    assert "series 2 (2 files)" in widget.series.item(1).text()
-    widget.series.setCurrentRow(1)
-    widget.series_button.click()
+    parts = widget.parts
+    assert parts.series.count() == 2 and not parts.isHidden() and parts.frame.isHidden()
+    assert "series 2 (2 files)" in parts.series.item(1).text()
+    parts.series.setCurrentRow(1)
+    parts.findChild(QPushButton, "open_part").click()
     wait_for_layers(qtbot, viewer_model, 2)
-    assert viewer_model.layers[1].data.shape == (5, 4, 2)
+    wait_until_idle(qtbot, widget)
+    layer = viewer_model.layers[1]
+    assert layer.data.shape == (5, 4, 2)
+    assert layer.name == f"{tmp_path.name}, series 2"
+    assert layer.metadata[METADATA_KEY]["series_uid"] == "1.2.4.2"
+    assert "'series 2' (2 files), one of the 2 series" in widget.note.text()
 
 
 def test_a_folder_without_images_is_told(qtbot, viewer_model, widget, tmp_path):
@@ -169,7 +229,13 @@ def test_a_kept_mask_is_laid_over_its_image(qtbot, viewer_model, widget, tmp_pat
     wait_for_layers(qtbot, viewer_model, 1 + is_open)
     overlay = viewer_model.layers[-1]
     np.testing.assert_array_equal(overlay.data, labels)
-    np.testing.assert_allclose(overlay.affine.affine_matrix, geometry.affine)
+    middle = (np.array(labels.shape) - 1) / 2
+    in_scanner = geometry.affine_array() @ [*middle, 1]
+    np.testing.assert_allclose(overlay.data_to_world(middle), in_scanner[:3])
+    if is_open:
+        np.testing.assert_array_equal(
+            overlay.affine.affine_matrix, viewer_model.layers[0].affine.affine_matrix
+        )
     assert overlay.name == ("image: mask" if is_open else "case: mask")
     jobs_for(viewer_model).session.set_locked()
     assert widget.kept.isHidden()

@@ -7,7 +7,14 @@ import pytest
 from napari.layers import Image
 
 from napari_ppcmi._layers import METADATA_KEY
-from napari_ppcmi._overlay import amounts, make_overlay, read_layer
+from napari_ppcmi._overlay import (
+    amounts,
+    find_image,
+    make_overlay,
+    read_layer,
+    shown_frame,
+    to_file_axes,
+)
 from napari_ppcmi._protocol.images import Mask, Provenance
 from napari_ppcmi._protocol.keys import ClassInfo
 from ppcmi_sf.errors import InputFileError
@@ -51,7 +58,7 @@ def test_everything_that_places_the_image_places_the_mask(place):
     overlay = make_overlay(image, mask_of(image, labels))
     assert overlay.data.shape == layer.data.shape
     at = np.argwhere(overlay.data == 2)[0]
-    assert tuple(at) == ((3, 2, 1) if image.is_reversed else (1, 2, 3))
+    assert tuple(at) == (3, 2, 1)
     for index in np.ndindex(2, 2, 2):
         corner = np.array(index) * 3
         np.testing.assert_allclose(overlay.data_to_world(corner), layer.data_to_world(corner))
@@ -85,10 +92,64 @@ def test_colours_and_multiscale_images():
     assert read_layer(Image(pyramid, multiscale=True)).geometry.shape == (8, 8)
 
 
-def test_a_layer_with_four_axes_is_refused_in_words():
-    with pytest.raises(InputFileError, match="4 axes") as told:
-        read_layer(Image(np.zeros((2, 3, 4, 5))))
+@pytest.mark.parametrize(("axes", "frame"), [(4, None), (4, 2), (4, -1), (5, 0)])
+def test_more_axes_than_a_volume_has_are_refused_in_words(axes, frame):
+    with pytest.raises(InputFileError, match=f"{axes} axes") as told:
+        read_layer(Image(np.zeros((2, 3, 4, 5, 6)[:axes])), frame=frame)
     assert told.value.hint
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_one_frame_of_a_stack_is_taken_and_its_mask_lies_on_it_alone(rgb):
+    data = np.random.default_rng(0).random((3, 4, 5, 6, *([3] * rgb)))
+    place = {"scale": (2, 5, 1, 1), "translate": (10, 1, 2, 3), "units": ("s", "mm", "mm", "mm")}
+    layer = Image(data, rgb=rgb, name="heart", **place)
+    image = read_layer(layer, frame=2)
+    assert (image.name, image.frame, image.geometry.shape) == ("heart, frame 3", 2, (6, 5, 4))
+    assert image.geometry.spacing == (1, 1, 5) and image.geometry.slice_axis == 2
+    flat = data[2] if rgb else data[2][..., np.newaxis]
+    np.testing.assert_array_equal(image.data, flat.transpose(2, 1, 0, 3))
+    labels = np.random.default_rng(0).integers(0, 3, image.geometry.shape, dtype=np.uint8)
+    overlay = make_overlay(image, mask_of(image, labels))
+    assert overlay.data.shape == (1, 4, 5, 6)
+    np.testing.assert_allclose(
+        overlay.data_to_world((0, 1, 2, 3)), layer.data_to_world((2, 1, 2, 3))
+    )
+    np.testing.assert_array_equal(
+        to_file_axes(overlay.data, overlay.metadata[METADATA_KEY]), labels
+    )
+
+
+def test_the_frame_is_the_one_that_the_slider_shows(viewer_model):
+    layer = viewer_model.add_image(np.zeros((3, 4, 5, 6)), scale=(2, 1, 1, 1))
+    for frame in (0, 2):
+        viewer_model.dims.set_current_step(0, frame)
+        assert shown_frame(viewer_model, layer) == frame
+    viewer_model.dims.order = (1, 2, 0, 3)
+    assert shown_frame(viewer_model, layer) is None
+    flat = viewer_model.add_image(np.zeros((4, 5, 6)))
+    assert shown_frame(viewer_model, flat) is None
+
+
+def test_the_image_of_a_mask_is_found(viewer_model, tmp_path):
+    pixels = np.zeros((4, 5))
+    for frame in (None, 0, 1):
+        own = {"path": str(tmp_path / "a.tif"), "frame": frame}
+        viewer_model.add_image(pixels, name=f"frame {frame}", metadata={METADATA_KEY: own})
+    loose = viewer_model.add_image(pixels, name="no file", translate=(3, 4))
+    of_file = mask_of(read_layer(viewer_model.layers[0]), np.zeros((4, 5), np.uint8))
+    of_file = of_file.model_copy(update={"source": str(tmp_path / "x" / ".." / "a.tif")})
+    for frame in (None, 0, 1):
+        mask = of_file.model_copy(update={"frame": frame})
+        assert find_image(viewer_model, mask).name == f"frame {frame}"
+    assert find_image(viewer_model, of_file.model_copy(update={"frame": 7})) is None
+    mask = mask_of(read_layer(loose), np.zeros((4, 5), np.uint8))
+    assert find_image(viewer_model, mask).name == "no file"
+    loose.translate = (0, 0)
+    assert find_image(viewer_model, mask) is None  # somewhere else now
+    kept = of_file.model_copy(update={"source": "/elsewhere/kept.nii.gz"})
+    assert find_image(viewer_model, kept) is None
+    assert find_image(viewer_model, kept, (loose, None)).name == "no file"
 
 
 def test_names_and_colours_of_the_classes_and_where_the_mask_is_from():

@@ -35,7 +35,7 @@ def test_a_bundle_is_described(told):
     assert read(BUNDLES / "sender-stranger.ppcmi") == [(None,)]
     ((severity, text),) = told()
     assert severity == "info"
-    assert "sender-stranger.ppcmi" in text and "recipient" in text and "kB" in text
+    assert "sender-stranger.ppcmi" in text and "recipient" in text and "KiB" in text
     assert "Exchange page of the PPCMI-SF workspace" in text
 
 

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._widgets.open_study import OpenStudy
 from napari_ppcmi._widgets.segment_widget import SegmentWidget
+from ppcmi_sf.imaging import read_image
 
 
 @pytest.fixture
@@ -106,3 +108,52 @@ def test_the_table_is_safe_for_spreadsheets_and_is_saved(qtbot, viewer_model, wi
     widget.results.save(tmp_path / "amounts.csv")
     text = (tmp_path / "amounts.csv").read_text()
     assert "\n=1+1" not in text and "'=1+1: mask" in text
+
+
+def test_of_a_stack_the_frame_that_is_shown_is_segmented(qtbot, viewer_model, widget, tmp_path):
+    stack = noise(4, 3, 60, 80)
+    layer = viewer_model.add_image(
+        stack, name="cine", scale=(2, 8, 1, 1), units=("s", "mm", "mm", "mm")
+    )
+    viewer_model.dims.set_current_step(0, 2)
+    press(qtbot, widget)
+    overlay = viewer_model.layers[-1]
+    assert overlay.name == "cine, frame 3: mask" and overlay.data.shape == (1, 3, 60, 80)
+    np.testing.assert_allclose(
+        overlay.data_to_world((0, 1, 2, 3)), layer.data_to_world((2, 1, 2, 3))
+    )
+    assert overlay.units == layer.units
+    alone = viewer_model.add_image(stack[2], name="alone", scale=(8, 1, 1), units="mm")
+    viewer_model.layers.selection = {alone}
+    press(qtbot, widget)
+    np.testing.assert_array_equal(viewer_model.layers[-1].data, overlay.data[0])
+    with qtbot.waitSignal(widget.panel.idle, timeout=30_000):
+        widget.save_to(overlay, tmp_path / "m.nii.gz")
+    stored = read_image(tmp_path / "m.nii.gz")
+    np.testing.assert_array_equal(stored.data[..., 0], overlay.data[0].T)
+    assert stored.geometry.spacing == pytest.approx((1, 1, 8))
+
+
+def test_a_stack_whose_frames_have_no_slider_is_refused_in_words(viewer_model, widget):
+    viewer_model.add_image(noise(4, 3, 60, 80), name="cine")
+    viewer_model.dims.order = (1, 2, 0, 3)
+    widget.button.click()
+    assert "none of its frames" in widget.panel.error.text()
+    assert "slider" in widget.panel.error.text()
+
+
+def test_a_mask_of_one_frame_is_laid_on_that_frame_again(qtbot, viewer_model, widget):
+    viewer_model.add_image(noise(4, 3, 60, 80), name="cine")
+    viewer_model.dims.set_current_step(0, 1)
+    press(qtbot, widget)
+    first = viewer_model.layers.pop()
+    page = OpenStudy(viewer_model)
+    qtbot.addWidget(page)
+    qtbot.waitUntil(lambda: page.kept.count() == 1, timeout=30_000)
+    viewer_model.dims.set_current_step(0, 3)
+    page.kept.setCurrentRow(0)
+    page.kept_button.click()
+    qtbot.waitUntil(lambda: len(viewer_model.layers) == 2, timeout=30_000)
+    again = viewer_model.layers[-1]
+    np.testing.assert_array_equal(again.data, first.data)
+    np.testing.assert_allclose(again.translate, first.translate)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image as Picture
 from pydantic import SecretStr
 from qtpy.QtWidgets import QLineEdit, QScrollArea
 
@@ -47,18 +45,6 @@ class Given:
     queries: Path
 
 
-def write_ellipses(folder: Path, count: int = 8) -> None:
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:64, :64] / 64
-    for kind in ("images", "masks"):
-        (folder / kind).mkdir(parents=True)
-    for number in range(count):
-        (cy, cx), (ry, rx) = rng.uniform(0.35, 0.65, 2), rng.uniform(0.18, 0.3, 2)
-        mask = ((((rows - cy) / ry) ** 2 + ((columns - cx) / rx) ** 2) < 1).astype(np.uint8)
-        Picture.fromarray(60 + 120 * mask).save(folder / "images" / f"case_{number}.png")
-        Picture.fromarray(mask).save(folder / "masks" / f"case_{number}.png")
-
-
 def introduce(root: Path) -> dict[str, Party]:
     parties = {}
     for name in ("server", "north"):
@@ -71,7 +57,7 @@ def introduce(root: Path) -> dict[str, Party]:
 
 
 @pytest.fixture
-def given(tmp_path, monkeypatch) -> Given:
+def given(tmp_path, monkeypatch, write_ellipses) -> Given:
     monkeypatch.setattr(secretfile, "DEFAULT_COST", KdfCost(memory_kib=8192, iterations=1))
     study = StudySpec(
         name="ellipses",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,25 +11,13 @@ from PIL import Image as Picture
 from qtpy.QtWidgets import QScrollArea
 
 from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._widgets import training_parts
 from napari_ppcmi._widgets.train_widget import TrainWidget
 from ppcmi_sf.study import StudySpec, make_classes
 from ppcmi_sf.workflows.folders import SiteFolder
 
 TRAINING_MS = 90_000
 LONG = 5000  # epochs: longer than anybody waits
-
-
-def write_ellipses(folder: Path, count: int = 8) -> None:
-    rng = np.random.default_rng(0)
-    rows, columns = np.mgrid[:64, :64] / 64
-    for kind in ("images", "masks"):
-        (folder / kind).mkdir(parents=True)
-    for number in range(count):
-        (cy, cx), (ry, rx) = rng.uniform(0.35, 0.65, 2), rng.uniform(0.18, 0.3, 2)
-        mask = ((((rows - cy) / ry) ** 2 + ((columns - cx) / rx) ** 2) < 1).astype(np.uint8)
-        image = np.clip(60 + 120 * mask + rng.normal(0, 12, mask.shape), 0, 255).astype(np.uint8)
-        Picture.fromarray(image).save(folder / "images" / f"case_{number}.png")
-        Picture.fromarray(mask).save(folder / "masks" / f"case_{number}.png")
 
 
 @pytest.fixture
@@ -47,7 +34,7 @@ def study_file(tmp_path):
 
 
 @pytest.fixture
-def widget(qtbot, viewer_model, tmp_path, study_file):
+def widget(qtbot, viewer_model, tmp_path, study_file, write_ellipses):
     """Filled in, but for the button."""
     write_ellipses(tmp_path / "data")
     made = TrainWidget(viewer_model)
@@ -85,7 +72,7 @@ def test_train_and_use_the_site(qtbot, widget, tmp_path):
         "Image autoencoder",
         "Mask autoencoder",
     ]
-    assert all(series.training for series in widget.curve.series)
+    assert all(list(series.training) == [1, 2, 3, 4] for series in widget.curve.series)
     assert "The site is trained on" in widget.summary.text()
     widget.use.click()
     assert widget._jobs.session.site_folder == tmp_path / "site"
@@ -144,6 +131,23 @@ def test_no_mask_at_all_is_a_failure(qtbot, widget, tmp_path):
     assert not (tmp_path / "site").exists()
 
 
+def test_a_training_that_was_finished_is_replaced_by_who_says_so_twice(
+    qtbot, widget, tmp_path, monkeypatch
+):
+    train(qtbot, widget)
+    record = (tmp_path / "site" / "training.json").stat().st_mtime_ns
+    train(qtbot, widget)
+    assert "'Replace what is there' under 'More settings'" in widget.panel.error.text()
+    widget.settings.retrain.setChecked(True)
+    answers = [False, True]
+    monkeypatch.setattr(training_parts, "sure", lambda *_: answers.pop(0))
+    widget.train.click()
+    assert widget.panel.job is None
+    train(qtbot, widget)
+    assert "The site is trained on" in widget.summary.text(), widget.panel.error.text()
+    assert (tmp_path / "site" / "training.json").stat().st_mtime_ns > record
+
+
 @pytest.mark.parametrize(
     ("field", "told"),
     [
@@ -187,6 +191,16 @@ def test_layers_with_files_can_be_paired(qtbot, widget, viewer_model, tmp_path):
     assert "The site is trained on" in widget.summary.text(), widget.panel.error.text()
 
 
+def test_a_frame_of_a_file_cannot_be_paired_by_its_path(widget, viewer_model, tmp_path):
+    pixels, path = np.zeros((64, 64), np.uint8), tmp_path / "data" / "images" / "case_0.png"
+    own = {"path": str(path), "frame": 2}
+    viewer_model.add_layer(Labels(pixels, metadata={"ppcmi": {"path": str(path)}}))
+    viewer_model.add_layer(Image(pixels, name="frame 3", metadata={"ppcmi": own}))
+    told = widget.pairs.problem.text()
+    assert told.startswith("'frame 3' is one of several images in its file")
+    assert not widget.pairs.add.isEnabled()
+
+
 def test_a_new_study(qtbot, widget, tmp_path):
     widget.new_study.click()
     dialog = widget.dialog
@@ -194,7 +208,7 @@ def test_a_new_study(qtbot, widget, tmp_path):
     assert "at least one structure" in dialog.error.text()
     dialog.name.setText("Left ventricle")
     dialog.structures.setPlainText("left ventricle\n\nmyocardium\n")
-    dialog.file.setText(str(tmp_path / "lv"))
+    dialog.file.choose(tmp_path / "lv")
     dialog.rows.setValue(100)
     dialog.save()
     qtbot.waitUntil(lambda: "multiple of 32" in dialog.error.text(), timeout=TRAINING_MS)

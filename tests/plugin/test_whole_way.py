@@ -106,6 +106,23 @@ def test_a_layer_that_was_never_a_file_gets_its_mask_on_itself(workspace, qtbot)
     assert len(np.unique(overlay.data)) == 3
 
 
+def test_the_frame_of_a_stack_that_is_shown_gets_its_mask_on_itself(workspace, qtbot):
+    viewer, widget = workspace
+    pixels = read_image(SAMPLE / "ultrasound" / "images" / "north_000.png").data[..., 0]
+    stack = np.zeros((3, 2, *pixels.shape), np.float32)
+    stack[1] = pixels
+    layer = viewer.add_image(stack, name="cine", scale=(1, 5, 1, 1))
+    viewer.dims.set_current_step(0, 1)
+    unlock(qtbot, viewer, widget)
+    walk(qtbot, viewer, widget)
+    assert len(viewer.layers) == 2, widget.decode.panel.error.text()
+    overlay = viewer.layers[1]
+    assert overlay.data.shape == (1, *stack.shape[1:]) and overlay.data.any()
+    np.testing.assert_allclose(
+        overlay.data_to_world((0, 1, 2, 3)), layer.data_to_world((1, 1, 2, 3))
+    )
+
+
 def test_one_button_segments_and_a_second_run_keeps_what_was_drawn(workspace, qtbot):
     viewer, widget = workspace
     unlock(qtbot, viewer, widget)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from pydantic import SecretStr
 
 from napari_ppcmi._protocol.bundles import (
@@ -32,6 +33,7 @@ from ppcmi_sf.identity import Identity
 from ppcmi_sf.imaging import read_image
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.secretfile import KdfCost
+from ppcmi_sf.workflows import folders
 
 
 @pytest.fixture
@@ -134,6 +136,82 @@ def test_a_review_needs_no_mapping_network_and_lists_problems(desk, cases, tmp_p
     with pytest.raises(InputFileError, match="broken"):
         only = request.model_copy(update={"cases": cases[:1]})
         progress.run(protect.review_export(desk, only))
+
+
+def spoil(mask: Path, how: str) -> None:
+    labels = np.asarray(Image.open(mask))
+    if how == "not readable":
+        mask.write_bytes(b"no mask")
+    elif how == "another size":
+        Image.fromarray(labels[1:]).save(mask)
+    elif how == "a class too many":
+        Image.fromarray(np.full_like(labels, 7)).save(mask)
+    else:
+        mask.unlink()
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("not readable", "damaged"),
+        ("another size", "but its image is"),
+        ("a class too many", "holds class 7"),
+        ("gone", "no such file"),
+    ],
+)
+def test_masks_of_training_pairs_are_checked_before_the_yes(
+    desk, cases, tmp_path, samples, how, told
+):
+    pairs = []
+    for case in cases:
+        mask = tmp_path / "masks" / case.image.name
+        mask.parent.mkdir(exist_ok=True)
+        mask.write_bytes((samples / "ultrasound" / "masks" / case.image.name).read_bytes())
+        pairs.append(case.model_copy(update={"mask": mask}))
+    spoil(pairs[0].mask, how)
+    request = ReviewExport(
+        purpose="training", cases=tuple(pairs), recipients=(own(desk),), copies=2
+    )
+    review = progress.run(protect.review_export(desk, request))
+    assert (review.items, review.picture_of) == (2, "north_001")
+    (problem,) = review.problems
+    assert problem.name == "north_000" and told in problem.failure.message
+    assert pairs[0].mask.name in problem.failure.message
+    asked = WriteBundles(**request.model_dump(exclude={"device"}), out=tmp_path / "out")
+    written = progress.run(protect.write_bundles(desk, asked))
+    assert [one.name for one in written.problems] == ["north_000"]
+    assert sum(path.stat().st_size for path in written.written) == review.byte_count
+    alone = request.model_copy(update={"cases": (pairs[0],)})
+    with pytest.raises(InputFileError, match=told):
+        progress.run(protect.review_export(desk, alone))
+    as_query = request.model_copy(update={"purpose": "query"})
+    assert not progress.run(protect.review_export(desk, as_query)).problems
+
+
+def test_networks_are_loaded_once_for_a_whole_round_trip(desk, cases, tmp_path, monkeypatch):
+    loads = []
+    load_model = folders.load_model
+    monkeypatch.setattr(
+        folders,
+        "load_model",
+        lambda path, model: loads.append(path.name) or load_model(path, model),
+    )
+    request = ReviewExport(purpose="query", cases=cases, recipients=(own(desk),), device="cpu")
+    progress.run(protect.review_export(desk, request))
+    assert len(loads) == 3
+    queries = write(desk, cases, tmp_path / "outbox", device="cpu").written
+    loads.clear()
+    asked = MapHere(queries=queries, out=tmp_path / "inbox", device="cpu")
+    replies = progress.run(exchange.map_here(desk, asked)).written
+    request = Reveal(replies=replies, out=tmp_path / "masks", device="cpu")
+    revealed = progress.run(reveal.reveal(desk, request))
+    for case in revealed.masks:
+        progress.run(reveal.open_revealed(desk, OpenRevealed(case=case, device="cpu")))
+    assert len(revealed.masks) == 2 and loads == []
+    (desk.site_folder / "mapping_network.safetensors").unlink()
+    for case in revealed.masks:  # the site alone is kept, too
+        progress.run(reveal.open_revealed(desk, OpenRevealed(case=case, device="cpu")))
+    assert len(loads) == 2
 
 
 def test_nothing_is_reviewed_for_strangers_or_while_locked(desk, cases):

@@ -8,9 +8,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.images import (
+    FrameChoice,
     KeptMaskList,
     KeptMasks,
     Mask,
@@ -59,6 +61,19 @@ def test_an_opened_image_is_what_the_engine_reads(viewer_model, ask, path):
     np.testing.assert_array_equal(opened.arrays[0], image.data)
     assert opened.geometry == image.geometry
     assert opened.name == path.name.split(".")[0]
+
+
+def test_a_file_of_several_frames_asks_back(viewer_model, ask, tmp_path):
+    path = tmp_path / "pages.tif"
+    pages = [Picture.fromarray(np.full((4, 5), page, np.uint8)) for page in range(3)]
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    jobs = jobs_for(viewer_model)
+    assert ask(jobs, OpenImage(path=path)) == FrameChoice(path=path, count=3)
+    opened = ask(jobs, OpenImage(path=path, frame=2, name="last"))
+    assert isinstance(opened, OpenedImage), opened
+    assert (opened.name, opened.frame) == ("last", 2) and (opened.arrays[0] == 2).all()
+    failure = ask(jobs, OpenImage(path=path, frame=3))
+    assert isinstance(failure, Failure) and "no frame 3" in failure.message
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mha", ".nrrd"])

@@ -67,7 +67,7 @@ def test_a_flat_layer_keeps_its_pixel_size(tmp_path, suffix, units):
 def test_a_mask_of_a_foreign_cube_is_turned_once(tmp_path):
     image = read_layer(Image(np.zeros((4, 4, 4)), scale=(3, 1, 1), units="mm"))
     labels = some_labels((4, 4, 4))
-    own = {"geometry": image.geometry, "is_reversed": True}
+    own = {"geometry": image.geometry, "axes": image.axes}
     layer = Labels(labels, metadata={METADATA_KEY: own}, **image.placed)
     save(layer, tmp_path / "m.nii.gz")
     back = read_image(tmp_path / "m.nii.gz")

@@ -8,9 +8,11 @@ from typing import Any
 
 _MODULES = {
     "keys": ("LookAtHome", "LookAtKey", "LookAtStudy", "Unlock", "Lock", "CreateIdentity",
-             "CreateKey", "RotateKey", "PrepareDemo"),
+             "RenewIdentity", "CreateKey", "RotateKey", "PrepareDemo"),
+    "joining": ("LookAtMembership", "WriteJoinRequest", "ReadJoinRequest", "LetIn", "TakeOut",
+                "RenewList", "ReadMembershipList", "TakeOver"),
     "contacts": ("ExportCard", "ReadCard", "AddContact", "RevokeContact", "RemoveContact"),
-    "images": ("OpenImage", "ListSeries", "SaveMask"),
+    "images": ("OpenImage", "ListSeries", "SaveMask", "MakeThumbnail"),
     "segment": ("Segment",),
     "kept": ("KeptMasks", "OpenKeptMask"),
     "protect": ("FindCases", "KeepLayer", "ReviewExport", "WriteBundles", "WriteShare"),

@@ -22,11 +22,10 @@ from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.inspection import bundles_in, inspect_bundle
 from napari_ppcmi._worker.intake import copy_in
 from napari_ppcmi._worker.outcomes import batch_result
+from ppcmi_sf.cards import short_fingerprint
 from ppcmi_sf.errors import InputFileError, KeyFileError, PPCMIError, ResourceError
 from ppcmi_sf.home import Home
 from ppcmi_sf.progress import Job, Progress
-
-_SHORT = 16
 
 
 def scan_folder(desk: Desk, request: ScanFolder) -> Job[FolderListing]:
@@ -77,6 +76,7 @@ def map_here(desk: Desk, request: MapHere) -> Job[BatchResult]:
         desk.require_party(),
         device=choose_device(request.device),
         again=request.again,
+        segmenter=desk.segmenter(request.device),
     )
     return batch_result(report)
 
@@ -103,7 +103,7 @@ def read_log(_desk: Desk, request: ReadLog) -> LogListing:
         entries = home.log.entries()
         head = home.log.verify()
     except ResourceError as error:
-        problem = str(error)
+        problem = Failure.of(error).text
     names = _names(home)
     rows = [
         LogRow(
@@ -111,7 +111,7 @@ def read_log(_desk: Desk, request: ReadLog) -> LogListing:
             at=entry.at,
             event=entry.event,
             kind=entry.kind,
-            peers=tuple(names.get(peer, f"{peer[:_SHORT]}…") for peer in entry.peers),
+            peers=tuple(names.get(peer, short_fingerprint(peer)) for peer in entry.peers),
             items=entry.items,
             byte_count=entry.file_bytes,
             bundle_id=entry.bundle_id,

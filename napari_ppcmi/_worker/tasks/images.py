@@ -2,27 +2,62 @@
 
 from __future__ import annotations
 
+import numpy as np
+from PIL import Image
+
+from napari_ppcmi._protocol.bundles import CaseInfo
 from napari_ppcmi._protocol.images import (
+    FrameChoice,
     ListSeries,
+    MakeThumbnail,
     OpenedImage,
     OpenImage,
     SavedMask,
     SaveMask,
     SeriesInfo,
     SeriesList,
+    Thumbnail,
 )
 from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.review import engine_case
 from ppcmi_sf import imaging
+from ppcmi_sf.errors import SeveralFramesError
 from ppcmi_sf.progress import Job, Progress
 
 
-def open_image(_desk: Desk, request: OpenImage) -> Job[OpenedImage]:
-    """Read an image file or a DICOM folder."""
+def open_image(_desk: Desk, request: OpenImage) -> Job[OpenedImage | FrameChoice]:
+    """Read an image file or a DICOM folder; ask back where there are several frames."""
     path = request.path
     yield Progress(0, 1, f"Opening {path.name}")
-    image = imaging.read_image(path, frame=request.frame, series_uid=request.series_uid)
-    name = path.name if path.is_dir() else imaging.case_name(path)
-    return OpenedImage(arrays=(image.data,), name=name, path=path, geometry=image.geometry)
+    try:
+        image = imaging.read_image(path, frame=request.frame, series_uid=request.series_uid)
+    except SeveralFramesError as error:
+        return FrameChoice(path=error.path, count=error.count)
+    return OpenedImage(
+        arrays=(image.data,),
+        name=request.name or (path.name if path.is_dir() else imaging.case_name(path)),
+        path=path,
+        geometry=image.geometry,
+        frame=request.frame,
+        series_uid=request.series_uid,
+    )
+
+
+def make_thumbnail(desk: Desk, request: MakeThumbnail) -> Job[Thumbnail]:
+    """The middle slice of a case, as the networks of the open site see it."""
+    from ppcmi_sf.workflows.folders import SiteFolder
+    from ppcmi_sf.workflows.preview import middle_slice
+
+    folder = SiteFolder(desk.require_site())
+    yield Progress(0, 1, f"Making a picture of {request.image.name}")
+    study, record = folder.study(), folder.record()
+    case = engine_case(CaseInfo(name=request.image.name, image=request.image))
+    frame = record.frame if request.for_training else None
+    image = imaging.read_image(case.image, frame=frame, channel_axis=case.channel_axis)
+    picture = middle_slice(image, study, slice_axis=record.slice_axis).mean(axis=0)
+    grey = Image.fromarray((picture * 255).round().astype(np.uint8))
+    grey.thumbnail((request.side, request.side))
+    return Thumbnail(arrays=(np.asarray(grey),))
 
 
 def list_series(_desk: Desk, request: ListSeries) -> SeriesList:

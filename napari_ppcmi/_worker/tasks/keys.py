@@ -25,6 +25,7 @@ from napari_ppcmi._protocol.keys import (
     LookAtKey,
     LookAtStudy,
     PrepareDemo,
+    RenewIdentity,
     RotateKey,
     SiteInfo,
     StudyInfo,
@@ -95,6 +96,15 @@ def create_identity(_desk: Desk, request: CreateIdentity) -> IdentityInfo:
     identity = Identity.generate(request.name)
     identity.save(file, request.passphrase)
     return identity_info(identity.card, "Your identity")
+
+
+def renew_identity(_desk: Desk, request: RenewIdentity) -> IdentityInfo:
+    """Later dates for the identity, under the same passphrase."""
+    home = Home(request.home)
+    home.card()  # says what is missing where there is none yet
+    renewed = Identity.load(home.identity_file, request.passphrase).renew()
+    renewed.save(home.identity_file, request.passphrase)
+    return identity_info(renewed.card, "Your identity")
 
 
 def create_key(_desk: Desk, request: CreateKey) -> KeyInfo:

@@ -15,7 +15,7 @@ from napari_ppcmi._protocol.bundles import (
 from napari_ppcmi._protocol.images import Mask, Provenance
 from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.outcomes import batch_problems
-from napari_ppcmi._worker.review import engine_case, load_site
+from napari_ppcmi._worker.review import engine_case
 from napari_ppcmi._worker.tasks.keys import class_infos
 from ppcmi_sf import __version__
 from ppcmi_sf.errors import InputFileError
@@ -32,16 +32,17 @@ def reveal(desk: Desk, request: Reveal) -> Job[RevealedMasks]:
     from ppcmi_sf.device import choose_device
     from ppcmi_sf.workflows.reveal import reveal_replies
 
-    party = desk.require_party()
+    party, device = desk.require_party(), request.device
     report = yield from reveal_replies(
         desk.require_site(),
         desk.require_key(),
         request.replies,
         request.out,
         party,
-        device=choose_device(request.device),
+        device=choose_device(device),
         again=request.again,
         apart=True,
+        loaded=desk.site(device),
     )
     masks = [_revealed_file(case, party.identity.card.name) for case in report.cases]
     return RevealedMasks(masks=tuple(masks), problems=batch_problems(report.failures))
@@ -64,7 +65,7 @@ def open_revealed(desk: Desk, request: OpenRevealed) -> Job[Mask]:
     """Read a mask that a reply was decoded to, with its image's grid if the image is there."""
     case, key = request.case, desk.require_key()
     yield Progress(0, 1, f"Opening {case.name}")
-    site, encoders = load_site(desk, "auto")
+    site, encoders = desk.site(request.device)
     study = site.study
     geometry = _geometry(case)
     labels = read_mask(case.path, study.class_count, image_geometry=geometry)

@@ -9,23 +9,16 @@ from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.tasks.kept import keep_mask
 from napari_ppcmi._worker.tasks.keys import class_infos
 from ppcmi_sf import __version__
-from ppcmi_sf.errors import InputFileError
+from ppcmi_sf.imaging import MedicalImage, check_finite
 from ppcmi_sf.progress import Job
 from ppcmi_sf.registry.database import utc_now
 
 
 def segment(desk: Desk, request: Segment) -> Job[Mask]:
     """Segment; keep the mask in a folder if one is named."""
-    from ppcmi_sf.imaging import MedicalImage
-
     segmenter = desk.segmenter(request.device)
     values = np.asarray(request.arrays[0], np.float32)
-    if not np.isfinite(values).all():
-        raise InputFileError(
-            request.source or request.name,
-            "some of its values are not finite numbers.",
-            hint="Replace them, then segment again.",
-        )
+    check_finite(request.source or request.name, values)
     image = MedicalImage(values, request.geometry)
     labels = yield from segmenter.segment(image, slice_axis=request.slice_axis)
     provenance = Provenance(
@@ -45,6 +38,8 @@ def segment(desk: Desk, request: Segment) -> Job[Mask]:
         classes=class_infos(segmenter.study),
         provenance=provenance,
         source=request.source,
+        frame=request.frame,
+        series_uid=request.series_uid,
     )
     if request.keep_in is None:
         return mask

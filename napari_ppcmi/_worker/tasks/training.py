@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from napari_ppcmi._protocol.bundles import BatchResult
 from napari_ppcmi._protocol.keys import StudyInfo
+from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._protocol.training import (
     AnswerQueries,
     NewStudy,
@@ -23,10 +22,10 @@ from napari_ppcmi._worker.outcomes import batch_problems, batch_result
 from napari_ppcmi._worker.review import engine_case
 from napari_ppcmi._worker.tasks.keys import study_info
 from ppcmi_sf.data import Case, find_cases_with_problems
-from ppcmi_sf.errors import InputFileError, PPCMIError, StudyError, TrainingError
+from ppcmi_sf.errors import InputFileError, PPCMIError, TrainingError
 from ppcmi_sf.progress import Job
 from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
-from ppcmi_sf.study import StudySpec, make_classes
+from ppcmi_sf.study import StudySpec, make_study
 
 # The command line's defaults.
 _SITE_RATE, _SITE_PATIENCE = 2e-3, 30
@@ -37,28 +36,15 @@ def new_study(_desk: Desk, request: NewStudy) -> StudyInfo:
     """Write a study file where there is none yet."""
     if request.file.exists():
         raise InputFileError(request.file, "this file exists already.", hint="Choose another name.")
-    if request.modality == "CT":
-        raise StudyError(
-            "A CT study needs a fixed window, which cannot be set here.",
-            hint="Make it with 'ppcmi study new --modality CT --window 40 400', then choose it.",
-        )
-    study = _valid_study(request)
+    fields = request.model_dump(exclude={"file", "class_names", "window", "percentiles"})
+    normalization: dict[str, object] = dict(zip(("low", "high"), request.percentiles, strict=True))
+    normalization["kind"] = "percentile"
+    if request.window is not None:
+        center, width = request.window
+        normalization = {"kind": "window", "center": center, "width": width}
+    study = make_study(request.class_names, normalization=normalization, **fields)
     study.save(request.file)
     return study_info(request.file)
-
-
-def _valid_study(request: NewStudy) -> StudySpec:
-    fields = request.model_dump(exclude={"file", "class_names"})
-    try:
-        classes = make_classes(list(request.class_names))
-        return StudySpec.model_validate(fields | {"classes": [c.model_dump() for c in classes]})
-    except ValidationError as error:
-        problem = error.errors()[0]["msg"].removeprefix("Value error, ")
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise StudyError(
-            f"This study is not valid: {where + ': ' if where else ''}{problem}.",
-            hint="Correct it, then try again.",
-        ) from None
 
 
 def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
@@ -98,7 +84,8 @@ def _cases(request: TrainSite) -> tuple[list[Case], list[tuple[str, PPCMIError]]
     cases, problems = find_cases_with_problems(request.data, need_masks=True)
     if not cases:
         raise TrainingError(
-            "No case could be used for training.", hint=f"The first one: {problems[0][1]}"
+            "No case could be used for training.",
+            hint=f"The first one: {Failure.of(problems[0][1]).text}",
         )
     return cases, problems
 

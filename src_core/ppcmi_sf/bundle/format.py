@@ -186,7 +186,7 @@ def _check_version(fields: dict[str, Any], name: object) -> None:
         newer = version > VERSION
         raise BundleVersionError(
             f"{name}: written in version {version} of the format; this program reads {VERSION}.",
-            hint="Update ppcmi." if newer else "Ask the sender to update ppcmi and write it anew.",
+            hint="Update ppcmi." if newer else "Ask the sender to update ppcmi, and write it anew.",
         )
 
 

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from ppcmi_sf.cli import (
+    audit_command,
     contact_commands,
     demo_command,
     doctor_command,
@@ -79,6 +80,7 @@ app.add_typer(site_commands.app, name="site")
 app.add_typer(server_commands.app, name="server")
 app.add_typer(log_commands.app, name="log")
 app.command("share-transform", epilog=key_commands.SHARE_EXAMPLE)(key_commands.share_transform)
+app.command("audit", epilog=audit_command.EXAMPLE)(audit_command.audit)
 app.command("evaluate", epilog=evaluate_command.EXAMPLE)(evaluate_command.evaluate)
 app.command("inspect", epilog=inspect_command.EXAMPLE)(inspect_command.inspect)
 app.command("demo", epilog=demo_command.EXAMPLE)(demo_command.demo)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.cli.comparing import require_same
 from ppcmi_sf.cli.console import command, say, show_result
 from ppcmi_sf.cli.credentials import Credentials
@@ -19,9 +18,9 @@ from ppcmi_sf.cli.options import (
     StudyOption,
 )
 from ppcmi_sf.errors import ContactError
-from ppcmi_sf.home import Home, Party
-from ppcmi_sf.membership import JoinRequest, MembershipList
+from ppcmi_sf.membership import MembershipList
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows import joining
 
 app = typer.Typer(
     help="Joining a study: one file to the mapping server, one back.", no_args_is_help=True
@@ -51,8 +50,7 @@ def request(
     """At a site: ask to take part in a study. Send the file to the mapping server."""
     spec = StudySpec.load(study)
     party = Credentials(home, passphrase_file).party()
-    party.identity.require_current()
-    JoinRequest.make(party.identity, spec.fingerprint).save(out)
+    joining.write_request(party, spec, out)
     say("Send it to the mapping server. On the telephone, read these words to it:")
     show_result(
         {"file": str(out), "fingerprint": party.identity.fingerprint},
@@ -75,15 +73,10 @@ def approve(
     """At the mapping server: let a site in, and write the new membership list."""
     spec = StudySpec.load(study)
     party = Credentials(home, passphrase_file).party()
-    asked = JoinRequest.load(request_file)
-    spec.require(asked.study, f"The join request {request_file}")
-    card, contacts = asked.site, party.home.contacts
-    if contacts.find(card.fingerprint) is None:
+    card = joining.read_request(request_file, spec)
+    if not joining.is_known(party.home, card):
         require_same(card, fingerprint)
-    contacts.meet(card)
-    card = _newest(party.home, card)
-    others = [c for c in _members(party, spec) if c.fingerprint != card.fingerprint]
-    _issue(party, spec, [*others, card], out, as_json=json_output)
+    _show_issued(joining.let_in(party, spec, card, out), out, as_json=json_output)
 
 
 @app.command("accept", epilog=ACCEPT_EXAMPLE)
@@ -98,14 +91,10 @@ def accept(
     """At a site: accept the server's membership list. An older one is refused for ever."""
     spec = StudySpec.load(study)
     place = Credentials(home, None).home
-    listed = MembershipList.load(list_file)
-    spec.require(listed.study, f"The membership list {list_file}")
-    server = listed.server_card
-    if place.contacts.find(server.fingerprint) is None:
-        require_same(server, fingerprint)
-    place.contacts.meet(server)  # first: where the server is refused, its list is, too
-    place.memberships.keep(listed, issued=False)
-    if place.card().fingerprint not in listed.fingerprints:
+    listed = joining.read_list(list_file, spec)
+    if not joining.is_known(place, listed.server_card):
+        require_same(listed.server_card, fingerprint)
+    if not joining.take_over(place, listed):
         say("Note: you are not in this list. The server will not accept your bundles.")
     show_result(_fields(listed), _lines(listed), as_json=json_output)
 
@@ -123,13 +112,7 @@ def remove(
     """At the mapping server: take a site out of a study. Nothing changes for the others."""
     spec = StudySpec.load(study)
     party = Credentials(home, passphrase_file).party()
-    members = _members(party, spec)
-    kept = [card for card in members if card.name != name]
-    if len(kept) == len(members):
-        raise ContactError(
-            f"'{name}' does not take part in this study.", hint="See 'ppcmi join show'."
-        )
-    _issue(party, spec, kept, out, as_json=json_output)
+    _show_issued(joining.remove_member(party, spec, name, out), out, as_json=json_output)
 
 
 @app.command("renew", epilog=RENEW_EXAMPLE)
@@ -151,12 +134,8 @@ def renew(
     """
     spec = StudySpec.load(study)
     party = Credentials(home, passphrase_file).party()
-    if party.home.memberships.newest(spec.fingerprint, party.identity.fingerprint) is None:
-        raise ContactError(
-            "There is no membership list of this study here yet.",
-            hint="Let a site in first ('ppcmi join approve').",
-        )
-    _issue(party, spec, _members(party, spec), out, as_json=json_output, at_least=serial)
+    listed = joining.renew_list(party, spec, out, at_least=serial)
+    _show_issued(listed, out, as_json=json_output)
 
 
 @app.command("show", epilog=SHOW_EXAMPLE)
@@ -173,31 +152,7 @@ def show(study: StudyOption, home: HomeOption = None, json_output: JsonOption = 
     show_result(_fields(listed), _lines(listed), as_json=json_output)
 
 
-def _members(party: Party, spec: StudySpec) -> list[ContactCard]:
-    """The cards of the newest list, each in the newest form that the contact book has."""
-    listed = party.home.memberships.newest(spec.fingerprint, party.identity.fingerprint)
-    return [_newest(party.home, card) for card in listed.cards] if listed else []
-
-
-def _newest(home: Home, card: ContactCard) -> ContactCard:
-    known = home.contacts.find(card.fingerprint)
-    return card if known is None else known.card
-
-
-def _issue(
-    party: Party,
-    spec: StudySpec,
-    members: list[ContactCard],
-    out: Path,
-    *,
-    as_json: bool,
-    at_least: int = 1,
-) -> None:
-    before = party.home.memberships.newest(spec.fingerprint, party.identity.fingerprint)
-    serial = max(at_least, before.serial + 1 if before else 1)
-    listed = MembershipList.make(party.identity, spec.fingerprint, members, serial)
-    party.home.memberships.keep(listed, issued=True)
-    listed.save(out)
+def _show_issued(listed: MembershipList, out: Path, *, as_json: bool) -> None:
     say("Send it to the sites. A site that has joined for the first time compares your "
         "fingerprint.")  # fmt: skip
     show_result(_fields(listed) | {"file": str(out)}, _lines(listed), as_json=as_json)

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from ppcmi_sf.cards import short_fingerprint
 from ppcmi_sf.cli.console import command, show_result
 from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import HomeOption, JsonOption
-from ppcmi_sf.cli.reports import count, size
+from ppcmi_sf.cli.reports import count
 from ppcmi_sf.errors import BundleError
+from ppcmi_sf.files import size_in_words
 from ppcmi_sf.home import Home
 from ppcmi_sf.registry import LogEntry
 
@@ -103,14 +105,14 @@ def _names(home: Home) -> dict[str, str]:
 
 
 def _line(entry: LogEntry, names: dict[str, str]) -> str:
-    peers = ", ".join(names.get(peer, f"{peer[:16]}…") for peer in entry.peers)
+    peers = ", ".join(names.get(peer, short_fingerprint(peer)) for peer in entry.peers)
     parts = [f"{entry.seq:5d}  {entry.at}  {entry.event}"]
     if entry.kind:
         parts.append(f"{entry.kind} {entry.bundle_id}")
     if entry.items and entry.kind:
         parts.append(count(entry.items, "item"))
     if entry.file_bytes:
-        parts.append(size(entry.file_bytes))
+        parts.append(size_in_words(entry.file_bytes))
     if peers:
         parts.append(f"{'from' if 'received' in entry.event else 'for'} {peers}")
     if entry.epoch:

@@ -47,13 +47,6 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun.removesuffix('y')}ies" if noun.endswith("y") else f"{number} {noun}s"
 
 
-def size(byte_count: int) -> str:
-    """``12 KiB``, ``3.4 MiB``."""
-    if byte_count < 2**20:
-        return f"{byte_count / 2**10:.0f} KiB"
-    return f"{byte_count / 2**20:.1f} MiB"
-
-
 def score_headings(unit: str, metrics: Sequence[str] = METRICS) -> list[str]:
     """Short headings; distances with their unit."""
     return [f"{SHORT[m]} {unit}" if m in DISTANCES else SHORT[m] for m in metrics]

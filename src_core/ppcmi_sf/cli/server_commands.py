@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,7 @@ from ppcmi_sf.cli.options import (
 )
 from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT
 from ppcmi_sf.workflows.bundle_files import bundle_files
 
 app = typer.Typer(help="What the mapping server does.", no_args_is_help=True)
@@ -71,6 +73,13 @@ def train(
         bool | None,
         typer.Option("--adapters/--no-adapters", help="Per-site adapters; default: fused only."),
     ] = None,
+    max_site_weight: Annotated[
+        float,
+        typer.Option(
+            "--max-site-weight",
+            help="Largest share of one site in the training, with three sites or more.",
+        ),
+    ] = MAX_SITE_WEIGHT,
     retrain: RetrainOption = False,
     again: AgainOption = False,
     seed: SeedOption = 0,
@@ -88,6 +97,7 @@ def train(
         fit=FitOptions(epochs, batch_size, learning_rate, patience, seed),
         loss=loss.value,
         adapters=adapters,
+        max_site_weight=max_site_weight,
     )
     spec = StudySpec.load(study)
     party = Credentials(home, passphrase_file).party()
@@ -104,17 +114,22 @@ def train(
     )
     report = drive(job)
     pairs = ", ".join(f"{number} of {name}" for name, number in report.pairs.items())
+    found = report.contributions.suspicions
     show_result(
         {
             "server_dir": str(server_dir),
             "pairs": report.pairs,
             "parameters": report.parameters,
             "fit": fit_fields(report.fit),
+            "weights": report.contributions.weights,
+            "suspicions": [asdict(one) for one in report.contributions.suspicions],
         },
         [
             f"Trained the mapping network ({report.parameters / 1e6:.1f} M parameters) with pairs, "
             f"{pairs}: {server_dir}",
             f"Mapping network: {fit_line(report.fit)}",
+            *(f"Look at site '{one.site}': {one.message}." for one in found),
+            *(["Ask these sites before you use the network."] if found else []),
         ],
         as_json=json_output,
     )

@@ -38,9 +38,10 @@ from ppcmi_sf.cli.options import (
     ToOption,
     pick_device,
 )
-from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line, size
+from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.files import size_in_words
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.bundle_files import bundle_files
 
@@ -270,7 +271,7 @@ def _show_protected(
         },
         [
             f"Wrote {count(len(report.written), 'bundle')} with {count(report.items, 'slice')} "
-            f"({size(report.bytes)}) to {out}",
+            f"({size_in_words(report.bytes)}) to {out}",
             *([f"Done before: {count(len(report.skipped), 'case')}."] * bool(report.skipped)),
         ],
         as_json=as_json,

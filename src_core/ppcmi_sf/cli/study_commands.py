@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from ppcmi_sf.cli.console import command, show_result
 from ppcmi_sf.cli.options import JsonOption
-from ppcmi_sf.errors import InputFileError, StudyError
-from ppcmi_sf.study import StudySpec, make_classes
+from ppcmi_sf.errors import InputFileError
+from ppcmi_sf.study import StudySpec, make_study
 
 app = typer.Typer(help="What the sites of one collaboration agree on.", no_args_is_help=True)
 
@@ -99,28 +98,22 @@ def new(
                 file, "this file exists already.", hint="Choose another name, or add --force."
             )
         _require_study(file)
-    if modality is ModalityName.ct and window is None:
-        raise StudyError(
-            "A CT study needs a fixed window.", hint="Add for example --window 40 400."
-        )
     normalization: dict[str, Any] = (
         {"kind": "window", "center": window[0], "width": window[1]}
         if window is not None
         else {"kind": "percentile", "low": percentiles[0], "high": percentiles[1]}
     )
-    study = _valid(
-        {
-            "name": name,
-            "modality": modality.value,
-            "classes": [item.model_dump() for item in make_classes(classes)],
-            "image_size": size,
-            "channels": channels,
-            "normalization": normalization,
-            "arrangement": arrangement.value,
-            "autoencoder": autoencoder.value,
-            "mapping": mapping.value,
-            "use_skips": skips,
-        }
+    study = make_study(
+        classes,
+        name=name,
+        modality=modality.value,
+        image_size=size,
+        channels=channels,
+        normalization=normalization,
+        arrangement=arrangement.value,
+        autoencoder=autoencoder.value,
+        mapping=mapping.value,
+        use_skips=skips,
     )
     study.save(file)
     show_result(
@@ -137,16 +130,3 @@ def _require_study(file: Path) -> None:
         raise InputFileError(
             file, "not a study, so it is not replaced.", hint="Choose another name."
         ) from error
-
-
-def _valid(fields: dict[str, Any]) -> StudySpec:
-    try:
-        return StudySpec.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        problem = first["msg"].removeprefix("Value error, ")
-        raise StudyError(
-            f"This study is not valid: {where + ': ' if where else ''}{problem}.",
-            hint="See 'ppcmi study new --help'.",
-        ) from None

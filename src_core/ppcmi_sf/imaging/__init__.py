@@ -1,5 +1,6 @@
 """Files to oriented volumes to the network grid, and masks back to the file's own grid."""
 
+from ppcmi_sf.imaging._guard import check_finite
 from ppcmi_sf.imaging.dicom import SeriesInfo, list_series
 from ppcmi_sf.imaging.geometry import Geometry
 from ppcmi_sf.imaging.io import (
@@ -28,6 +29,7 @@ __all__ = [
     "SeriesInfo",
     "assemble",
     "case_name",
+    "check_finite",
     "fit_to_grid",
     "is_supported",
     "iter_grid_slices",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ppcmi_sf.errors import InputFileError, PPCMIError, ResourceError
+from ppcmi_sf.errors import InputFileError, PPCMIError, ResourceError, SeveralFramesError
 
 MAX_VALUES = 2**31
 """Most values (voxels times channels) that a header may announce."""
@@ -60,8 +60,19 @@ def check_size(path: Path, counts: Sequence[int]) -> None:
         )
 
 
-def check_finite(path: Path, data: NDArray[np.float32]) -> None:
-    """Refuse an array that holds NaN or infinite values, naming how many."""
+def check_finite(path: Path | str, data: NDArray[np.float32]) -> None:
+    """Refuse an array that holds NaN or infinite values, naming how many.
+
+    Parameters
+    ----------
+    path
+        The image's file, or its name where it is none.
+
+    Raises
+    ------
+    InputFileError
+        It does.
+    """
     bad = data.size - int(np.count_nonzero(np.isfinite(data)))
     if bad:
         raise InputFileError(
@@ -135,8 +146,10 @@ def choose_frame(path: Path, shape: Sequence[int], count: int, frame: int | None
 
     Raises
     ------
+    SeveralFramesError
+        There are several and none was chosen.
     InputFileError
-        There are several and none was chosen, or the chosen one does not exist.
+        The chosen one does not exist.
     """
     choice = f"Choose one with --frame N, N from 0 to {count - 1}."
     if count == 1:
@@ -144,10 +157,11 @@ def choose_frame(path: Path, shape: Sequence[int], count: int, frame: int | None
     if frame is None:
         if count == 1:
             return 0
-        raise InputFileError(
+        raise SeveralFramesError(
             path,
             f"the image has size {_times(shape)}; {axis} (length {count}) is not a space axis.",
             hint=choice,
+            count=count,
         )
     if not 0 <= frame < count:
         raise InputFileError(path, f"there is no frame {frame} among {count}.", hint=choice)

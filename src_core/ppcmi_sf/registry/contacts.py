@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from ppcmi_sf import strictjson
-from ppcmi_sf.cards import MAX_CARD_BYTES, ContactCard
+from ppcmi_sf.cards import MAX_CARD_BYTES, ContactCard, short_fingerprint
 from ppcmi_sf.errors import ContactError, ResourceError, UntrustedSenderError
 from ppcmi_sf.registry import log
 from ppcmi_sf.registry.database import Database, utc_now
@@ -183,7 +183,7 @@ class ContactBook:
         found = self.find(fingerprint)
         if found is None:
             raise UntrustedSenderError(
-                f"the sender is unknown (fingerprint {fingerprint[:16]}…).",
+                f"the sender is unknown (fingerprint {short_fingerprint(fingerprint)}).",
                 hint="If you expect it, get the sender's card, compare the fingerprint over the "
                 "telephone and add it with 'ppcmi contact add'.",
             )

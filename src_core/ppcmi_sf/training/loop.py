@@ -117,11 +117,12 @@ class _Fit(Generic[Batch]):
         return self.options.learning_rate * (FINAL_RATE + (1 - FINAL_RATE) * cosine)
 
     def progress(self, step: int, what: str) -> Progress:
+        """Where the training is; its values are of the last epoch that is finished."""
         steps, report = self.task.steps(), self.report
-        epoch = min(step // steps + 1, self.options.epochs)
-        values = {"epoch": float(epoch)}
+        epoch = min(report.epochs + 1, self.options.epochs)
+        values = {}
         if report.train_losses:
-            values["loss"] = report.train_losses[-1]
+            values = {"epoch": float(report.epochs), "loss": report.train_losses[-1]}
         if report.validation_losses:
             values["validation_loss"] = report.validation_losses[-1]
         message = f"{self.task.name}: {what}, epoch {epoch} of {self.options.epochs}"
@@ -225,6 +226,7 @@ def fit(
                     vars(state.report),
                     signature,
                 )
+            yield state.progress(state.report.epochs * task.steps(), "training")
     except torch.OutOfMemoryError as error:
         raise ResourceError(
             f"{task.name}: the device ran out of memory.",

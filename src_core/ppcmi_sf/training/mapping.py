@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
 from ppcmi_sf.errors import TrainingError
@@ -20,6 +20,7 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import batch_count, require_two_values
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
 from ppcmi_sf.training.losses import MappingLoss, mapping_loss
+from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT, site_weights
 
 MAPPING_FIT = FitOptions(epochs=60, batch_size=24, learning_rate=1e-3, patience=20)
 
@@ -52,11 +53,15 @@ class MappingOptions:
         ``mse`` is the paper's.
     adapters
         See :class:`~ppcmi_sf.models.mapping.UnifiedMappingNetwork`.
+    max_site_weight
+        Largest share of the loss that one site has, however many pairs it sends; from three
+        sites on (see :func:`ppcmi_sf.training.site_weights.site_weights`).
     """
 
     fit: FitOptions = field(default_factory=lambda: MAPPING_FIT)
     loss: MappingLoss = "normalised"
     adapters: bool | None = None
+    max_site_weight: float = MAX_SITE_WEIGHT
 
 
 Pair = tuple[dict[str, LatentPyramid], dict[str, LatentPyramid]]
@@ -76,20 +81,25 @@ class MappingTask:
         pairs: Mapping[str, SitePairs],
         options: MappingOptions,
         device: torch.device,
+        *,
+        network: UnifiedMappingNetwork | None = None,
     ) -> None:
         self.pairs, self.options, self.device = pairs, options, device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.fit.seed)
-            model = UnifiedMappingNetwork(study, pairs, adapters=options.adapters)
+            if network is None:
+                network = UnifiedMappingNetwork(study, pairs, adapters=options.adapters)
         self._training = {name: np.flatnonzero(~p.validation) for name, p in pairs.items()}
+        self._factors = _factors(self._training, options.max_site_weight)
         self._spreads: dict[str, dict[str, Tensor]] = {}
         for name, site in pairs.items():
             chosen = torch.from_numpy(self._training[name])
             inputs, targets = site.inputs.items_at(chosen), site.targets.items_at(chosen)
-            if model.has_adapters:
-                model.standardise(name, inputs, targets)
+            if network.has_adapters:
+                network.standardise(name, inputs, targets)
             self._spreads[name] = _spreads(targets, device)
-        self.model = place(model, device)
+        self.network = place(network, device)
+        self.model: nn.Module = self.network
 
     def steps(self) -> int:
         """Batches per epoch."""
@@ -121,14 +131,14 @@ class MappingTask:
                 yield self._load({name: indices[start : start + size]})
 
     def loss(self, batch: Pair) -> Tensor:
-        """Loss of a batch, each site weighing as many items as it has in it."""
+        """Loss of a batch, each site weighing as many items as it has in it, up to its cap."""
         inputs, targets = batch
-        mapped = self.model(inputs)
+        mapped = self.network(inputs)
         count = sum(pyramid.batch_size for pyramid in inputs.values())
         terms = []
         for name, target in targets.items():
             spreads = self._spreads[name] if self.options.loss == "normalised" else None
-            weight = target.batch_size / count
+            weight = self._factors[name] * target.batch_size / count
             terms.append(weight * mapping_loss(mapped[name], target, spreads))
         return sum(terms[1:], terms[0])
 
@@ -147,6 +157,13 @@ class MappingTask:
                 self.device, torch.float32, memory_format=torch.channels_last
             )
         )
+
+
+def _factors(training: Mapping[str, npt.NDArray[np.intp]], most: float) -> dict[str, float]:
+    """By what each site's items are weighed up or down, so that no site exceeds its cap."""
+    counts = {name: len(indices) for name, indices in training.items()}
+    weights, total = site_weights(counts, most), sum(counts.values())
+    return {name: weights[name] * total / count if count else 1.0 for name, count in counts.items()}
 
 
 def _spreads(pyramid: LatentPyramid, device: torch.device) -> dict[str, Tensor]:
@@ -196,7 +213,7 @@ def train_mapping(
     )
     task = MappingTask(study, pairs, options, device)
     report = yield from fit(task, options.fit, checkpoint=checkpoint, signature=signature)
-    return task.model, report
+    return task.network, report
 
 
 def _sizes(study: StudySpec, sites: list[str], options: MappingOptions) -> tuple[int, int]:

@@ -33,11 +33,17 @@ def map_here(
     device: torch.device,
     precision: Precision = "float16",
     again: bool = False,
+    segmenter: Segmenter | None = None,
 ) -> Job[BatchReport]:
     """Answer the site's own queries, which it sent to itself, with replies to itself.
 
     Whose identity installed the mapping network does not matter; key and encoders do. For
     what is skipped see :func:`ppcmi_sf.workflows.map_queries.answer_queries`.
+
+    Parameters
+    ----------
+    segmenter
+        The networks of that folder, loaded with that key, where they are at hand.
 
     Raises
     ------
@@ -45,13 +51,13 @@ def map_here(
         The site or its mapping network cannot be loaded, or the disk is full. What concerns
         one query alone is listed in the report.
     """
-    segmenter = Segmenter.load(folder, key, device)
+    loaded = segmenter or Segmenter.load(folder, key, device)
 
     def site_of(query: BundleReader) -> str:
-        _check(query, segmenter)
-        return segmenter.link.name
+        _check(query, loaded)
+        return loaded.link.name
 
-    answering = Answering(segmenter.server, segmenter.network, party, _only(party), site_of)
+    answering = Answering(loaded.server, loaded.network, party, _only(party), site_of)
     return (
         yield from answer_queries(
             answering, Path(folder), queries, out, precision=precision, again=again

@@ -23,6 +23,7 @@ from ppcmi_sf.imaging import GridFit, MedicalImage, fit_to_grid, iter_grid_slice
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.metrics import image_similarity
 from ppcmi_sf.roles import Site
+from ppcmi_sf.study import StudySpec
 
 Picture = npt.NDArray[np.float32]
 
@@ -80,7 +81,7 @@ def preview_slice(
             f"There is no slice {index} in an image with {fit.slice_count} of them.",
             hint=f"Choose one from 0 to {fit.slice_count - 1}.",
         )
-    values = next(islice(iter_grid_slices(image, site.study, fit), index, None))
+    values = _slice(image, site.study, fit, index)
     original = values.mean(axis=0)
     protected = site.protect_images(torch.from_numpy(values[np.newaxis]), [new_item_id()])
     attempts = [
@@ -92,6 +93,24 @@ def preview_slice(
         best = 1 - best
     ssim = image_similarity(original, best)[1]
     return ExportPreview(original, best, method, abs(correlation), ssim)
+
+
+def middle_slice(
+    image: MedicalImage, study: StudySpec, *, slice_axis: int | None = None
+) -> Picture:
+    """The middle slice of an image as the networks see it: (C, H, W) in [0, 1].
+
+    Raises
+    ------
+    PPCMIError
+        The image does not suit the study, or has no such axis.
+    """
+    fit = fit_to_grid(image.geometry, study, slice_axis=slice_axis)
+    return _slice(image, study, fit, fit.slice_count // 2)
+
+
+def _slice(image: MedicalImage, study: StudySpec, fit: GridFit, index: int) -> Picture:
+    return next(islice(iter_grid_slices(image, study, fit), index, None))
 
 
 @torch.inference_mode()

@@ -52,6 +52,7 @@ def reveal_replies(
     overwrite: bool = False,
     again: bool = False,
     apart: bool = False,
+    loaded: tuple[Site, str] | None = None,
 ) -> Job[RevealReport]:
     """Decode each reply to a mask named like its case. A mask that is there is kept.
 
@@ -63,6 +64,8 @@ def reveal_replies(
     apart
         Put each reply's mask into a folder of its own within ``out``, named after the reply's
         content: two patients' images are often called alike.
+    loaded
+        What :meth:`SiteFolder.load` gives for that folder and key, where it is at hand.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def reveal_replies(
         alone is listed in the report.
     """
     site_folder = SiteFolder(Path(folder))
-    site, encoders = site_folder.load(key, device)
+    site, encoders = loaded or site_folder.load(key, device)
     registry, report = party.home.registry, RevealReport()
     targets: dict[Path, MaskTargets] = {}
     with work_lock(site_folder.root):

@@ -20,6 +20,11 @@ from ppcmi_sf.models.store import ModelHeader, save_model
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.roles import MappingServer
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.training.contribution_checks import (
+    ContributionReport,
+    check_contributions,
+    refuse_faults,
+)
 from ppcmi_sf.training.loop import FitReport
 from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping
 from ppcmi_sf.transform import Role
@@ -32,11 +37,12 @@ ROLES: tuple[Role, ...] = ("image", "mask")
 
 @dataclass(frozen=True)
 class ServerTrainingReport:
-    """What came of a training: pairs per site, parameters, losses."""
+    """What came of a training: pairs per site, parameters, losses, and what looked suspicious."""
 
     pairs: dict[str, int]
     parameters: int
     fit: FitReport
+    contributions: ContributionReport
 
 
 def train_server(
@@ -54,7 +60,8 @@ def train_server(
     """Train the mapping network. A training that was stopped goes on where it was.
 
     Every bundle is checked before training starts; a bad one stops the command,
-    since a mapping network that lacks a site is not what was asked for.
+    since a mapping network that lacks a site is not what was asked for. Pairs that are only
+    suspicious are used, and reported.
 
     Parameters
     ----------
@@ -71,7 +78,8 @@ def train_server(
     Raises
     ------
     PPCMIError
-        A bundle or share is bad, missing, not trusted, or of another study, epoch or site.
+        A bundle or share is bad, missing, not trusted, or of another study, epoch or site; or
+        a bundle's pairs are unusable.
     """
     server_folder = ServerFolder(Path(folder))
     _require_untrained(server_folder, retrain)
@@ -86,7 +94,9 @@ def train_server(
             for one in checked:
                 yield Progress(len(pairs), len(given.bundles), f"Reading bundles of {site}")
                 parts.append(_read_pairs(server, one, party))
+                refuse_faults(parts[-1], site, str(one.path))
             pairs[site] = _join(parts)
+        contributions = yield from check_contributions(pairs, options.max_site_weight)
         network, report = yield from train_mapping(
             study,
             pairs,
@@ -101,6 +111,7 @@ def train_server(
         {name: len(site.validation) for name, site in pairs.items()},
         sum(value.numel() for value in network.parameters()),
         report,
+        contributions,
     )
 
 

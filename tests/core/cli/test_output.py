@@ -13,9 +13,9 @@ import typer.main
 from ppcmi_sf import errors
 from ppcmi_sf.cli.app import app
 from ppcmi_sf.cli.options import DeviceName, LayoutName
-from ppcmi_sf.cli.reports import size
 from ppcmi_sf.data import LAYOUTS
 from ppcmi_sf.device import DEVICE_NAMES
+from ppcmi_sf.files import size_in_words
 from ppcmi_sf.study import StudySpec
 
 
@@ -179,4 +179,5 @@ def test_the_unforeseen(ppcmi, escrow_chain, tmp_path, monkeypatch, debug):
 
 
 def test_sizes_are_told_in_fitting_units():
-    assert [size(992), size(20_000), size(3 * 2**20)] == ["1 KiB", "20 KiB", "3.0 MiB"]
+    told = [size_in_words(count) for count in (992, 20_000, 3 * 2**20)]
+    assert told == ["992 bytes", "20 KiB", "3.0 MiB"]

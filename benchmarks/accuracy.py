@@ -1,0 +1,54 @@
+"""Accuracy of every row of a plan at one budget of training time; a line for each finished run.
+
+    python benchmarks/accuracy.py benchmarks/plans/cardiac.yaml --out work/cardiac.jsonl
+
+Run it again to go on where it was stopped, and with other rows or seeds in the plan to add
+theirs. `python benchmarks/accuracy_table.py work/cardiac.jsonl` makes tables and plots.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from harness.plan import Plan
+from harness.results import ResultsFile
+from harness.runner import Runner
+from ppcmi_sf.errors import PPCMIError
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def main() -> None:
+    """Read the arguments and run the plan."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("plan", type=Path)
+    parser.add_argument("--out", type=Path, required=True, help="Results file (.jsonl).")
+    parser.add_argument("--work", type=Path, help="Trainings that rows share; default OUT.work.")
+    parser.add_argument("--data", type=Path, default=DATA, help="Folder of the data sets.")
+    parser.add_argument("--rows", nargs="+", default=[], help="Only these rows of the plan.")
+    parser.add_argument("--datasets", nargs="+", default=[], help="Only these data sets.")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    started = time.monotonic()
+    work = arguments.work or arguments.out.with_suffix(".work")
+    runner = Runner(
+        Plan.load(arguments.plan),
+        arguments.data,
+        work,
+        ResultsFile(arguments.out),
+        lambda line: print(f"{time.monotonic() - started:6.0f} s  {line}", flush=True),
+    )
+    try:
+        count = runner.run(arguments.rows, arguments.datasets)
+    except PPCMIError as error:
+        parser.exit(1, f"{error.message} {error.hint}\n")
+    print(f"{count} runs added to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

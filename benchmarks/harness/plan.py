@@ -1,0 +1,211 @@
+"""A plan: which data, which rows, which seeds, and how much training time each row gets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.rows import CATALOGUE, Row
+from ppcmi_sf.errors import InputFileError
+from ppcmi_sf.study import AutoencoderPreset, Modality
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Strict(BaseModel):
+    """No field that is not known, no value of another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Phantoms(Strict):
+    """Synthetic images in place of a folder: so many of each of the demo's three scanners."""
+
+    per_style: Annotated[int, Field(ge=2)]
+    size: Annotated[int, Field(ge=32)]
+    seed: int = 0
+
+
+class DataSet(Strict):
+    """A data set.
+
+    Attributes
+    ----------
+    path
+        A folder of any layout that the engine reads, relative to ``--data``.
+    phantoms
+        Synthetic images in its place.
+    classes
+        Names of the foreground classes.
+    """
+
+    name: str
+    path: str | None = None
+    phantoms: Phantoms | None = None
+    modality: Modality
+    classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSet:
+        if (self.path is None) == (self.phantoms is None):
+            raise ValueError("give either a path or phantoms")
+        return self
+
+
+class Scanner(Strict):
+    """A simulated scanner: what it makes of an image with grey values in [0, 1].
+
+    Attributes
+    ----------
+    gamma, gain, offset
+        ``gain · x^gamma + offset``, cut to [0, 1].
+    resolution
+        Share of the pixels along each side that it really resolves.
+    """
+
+    gamma: Annotated[float, Field(gt=0)] = 1.0
+    gain: float = 1.0
+    offset: float = 0.0
+    resolution: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
+class SitePlan(Strict):
+    """One site: how much data it has beside the others, and its scanner."""
+
+    name: str
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    scanner: Scanner | None = None
+
+
+class Shares(Strict):
+    """Shares of the budget. The mapping network gets what the others leave over.
+
+    Attributes
+    ----------
+    image, mask
+        Of the autoencoders of all sites together.
+    pairs
+        At most so much for making training pairs: it bounds the number of augmented copies.
+    alignment
+        Of decoder alignment, and of the adapters of a site that joins.
+    """
+
+    image: Share = 0.2
+    mask: Share = 0.2
+    pairs: Share = 0.15
+    alignment: Share = 0.1
+
+    @model_validator(mode="after")
+    def _something_left(self) -> Shares:
+        if self.image + self.mask + self.pairs + self.alignment >= 1:
+            raise ValueError("the shares leave nothing for the mapping network")
+        return self
+
+
+class Step(Strict):
+    """Batch size and peak rate of a training."""
+
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Annotated[float, Field(gt=0)]
+
+
+class Steps(Strict):
+    """Of every kind of training; the defaults are the engine's."""
+
+    unet: Step = Step(batch_size=8, learning_rate=2e-3)
+    autoencoder: Step = Step(batch_size=8, learning_rate=2e-3)
+    mapping: Step = Step(batch_size=24, learning_rate=1e-3)
+    alignment: Step = Step(batch_size=16, learning_rate=3e-4)
+    joining: Step = Step(batch_size=24, learning_rate=3e-3)
+
+
+class Plan(Strict):
+    """Everything that decides the numbers of a benchmark; see ``benchmarks/plans``.
+
+    Attributes
+    ----------
+    sites
+        A number of sites of equal size, or each with its size and scanner. A row's
+        ``site_counts`` replaces it: then all of the training part is divided over so many sites.
+    split_seed
+        Of the division into sites and test part; the same for every training seed.
+    budget_cpu_seconds
+        Processor time of all threads that a row may train for, all parties together.
+    max_epochs
+        No training passes more often over its data, whatever time is left.
+    checks
+        How often a training looks at its validation part, at most.
+    copies
+        How often each slice is exported for training, at most; 1 in rows of the paper.
+    local_epochs
+        Of federated averaging: passes over a site's data between two averages.
+    new_site_pairs
+        Numbers of slices with which a new site joins.
+    """
+
+    name: str
+    datasets: Annotated[tuple[DataSet, ...], Field(min_length=1, strict=False)]
+    image_size: Annotated[tuple[int, int], Field(strict=False)]
+    autoencoder: AutoencoderPreset = "ppcmi-sf"
+    sites: int | Annotated[tuple[SitePlan, ...], Field(min_length=1, strict=False)] = 3
+    test_fraction: Share = 0.2
+    validation_fraction: Share = 0.15
+    split_seed: int = 0
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)] = (0,)
+    budget_cpu_seconds: Annotated[float, Field(gt=0, strict=False)]
+    shares: Shares = Shares()
+    steps: Steps = Steps()
+    max_epochs: Annotated[int, Field(ge=1)] = 400
+    checks: Annotated[int, Field(ge=1)] = 25
+    copies: Annotated[int, Field(ge=1)] = 24
+    local_epochs: Annotated[int, Field(ge=1)] = 2
+    new_site_pairs: Annotated[tuple[int, ...], Field(strict=False)] = (5, 10, 20, 40)
+    rows: Annotated[tuple[Row, ...], Field(min_length=1, strict=False)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _look_up_rows(cls, fields: object) -> object:
+        """A row is a name of the catalogue, or ``{base: name, name: ..., changes...}``."""
+        if not isinstance(fields, dict) or not isinstance(fields.get("rows"), list):
+            return fields
+        return fields | {"rows": [_row(entry) for entry in fields["rows"]]}
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Plan:
+        for what, names in (
+            ("data set", [one.name for one in self.datasets]),
+            ("row", [one.name for one in self.rows]),
+        ):
+            if len(set(names)) != len(names):
+                raise ValueError(f"two of the {what}s have one name")
+        return self
+
+    @classmethod
+    def load(cls, path: Path) -> Plan:
+        """Read a plan.
+
+        Raises
+        ------
+        InputFileError
+            It is missing, no YAML, or not a valid plan.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+        except (OSError, yaml.YAMLError, ValidationError) as error:
+            raise InputFileError(
+                path, f"not a plan: {error}", hint="See the plans in benchmarks/plans."
+            ) from error
+
+
+def _row(entry: object) -> object:
+    fields = {"base": entry} if isinstance(entry, str) else entry
+    if not isinstance(fields, dict) or "base" not in fields:
+        return entry
+    changes = dict(fields)
+    base = changes.pop("base")
+    if base not in CATALOGUE:
+        raise ValueError(f"there is no row '{base}'; there are {', '.join(sorted(CATALOGUE))}")
+    return CATALOGUE[base].model_dump() | changes

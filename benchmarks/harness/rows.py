@@ -1,0 +1,105 @@
+"""The rows of the tables: each a way to train, and what it has of the method."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ppcmi_sf.study import Arrangement, MappingPreset
+from ppcmi_sf.training.losses import MappingLoss, MaskLoss
+
+Kind = Literal["central-unet", "site-unet", "fedavg", "latents", "new-site"]
+Alignment = Literal["same", "fresh", "held-back"]
+
+
+class Row(BaseModel):
+    """One way to train.
+
+    Attributes
+    ----------
+    kind
+        ``central-unet``: one U-Net on all images. ``site-unet``: one per site.
+        ``fedavg``: federated averaging. ``latents``: this project's method. ``new-site``:
+        the same, for a site that joins a network which the others have trained.
+    keyed
+        Whether latents pass through the keyed transform.
+    pooling
+        Whether the paper's mapping network has its pyramid pooling.
+    separate
+        One mapping network for each site in place of one for all.
+    copies
+        How often each slice is exported for training, at most. ``None``: the plan's with
+        ``fused``, 1 with ``paper``, which has no augmentation of the pairs.
+    alignment
+        Decoder alignment, on the ``same`` images as the mapping network, on ``fresh``
+        augmented copies of them, or on images ``held-back`` from it.
+    budget_factor
+        Multiplies the plan's budget; for showing what a row does with more time.
+    site_counts
+        Runs with so many sites of equal size in place of the plan's sites.
+    batch_size, learning_rate
+        Of the mapping network, in place of the plan's.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
+    kind: Kind = "latents"
+    mapping: MappingPreset = "fused"
+    arrangement: Arrangement = "escrow"
+    use_skips: bool = True
+    keyed: bool = True
+    pooling: bool = True
+    separate: bool = False
+    mask_loss: MaskLoss = "dice-ce"
+    latent_noise: float = 0.25
+    mapping_loss: MappingLoss = "normalised"
+    adapters: bool | None = None
+    copies: int | None = None
+    alignment: Alignment | None = None
+    budget_factor: Annotated[float, Field(gt=0, strict=False)] = 1.0
+    site_counts: Annotated[tuple[int, ...], Field(strict=False)] = ()
+    batch_size: int | None = None
+    learning_rate: float | None = None
+
+
+# Batches of 8: with the plan's 24, a budget that fits the other rows would give it no ten steps.
+_PAPER = Row(
+    name="paper",
+    mapping="paper",
+    mask_loss="bce-dice",
+    latent_noise=0.0,
+    mapping_loss="mse",
+    batch_size=8,
+)
+
+
+def _like(row: Row, name: str, **changes: object) -> Row:
+    return Row.model_validate(row.model_dump() | {"name": name} | changes)
+
+
+_ESCROW = Row(name="fused-escrow")
+_BLIND = _like(_ESCROW, "fused-blind", arrangement="blind")
+
+CATALOGUE = {
+    row.name: row
+    for row in (
+        Row(name="central-unet", kind="central-unet"),
+        Row(name="site-unet", kind="site-unet"),
+        Row(name="fedavg", kind="fedavg"),
+        _like(_PAPER, "privacy-sf", use_skips=False, keyed=False),
+        _PAPER,
+        _ESCROW,
+        _BLIND,
+        _like(_ESCROW, "fused-escrow-aligned", alignment="fresh"),
+        _like(_BLIND, "fused-blind-aligned", alignment="fresh"),
+        _like(_PAPER, "no-klt", keyed=False),
+        _like(_PAPER, "no-skips", use_skips=False),
+        _like(_PAPER, "no-ppm", pooling=False),
+        _like(_PAPER, "separate-networks", separate=True),
+        _like(_ESCROW, "fused-separate", separate=True),
+        _like(_BLIND, "new-site", kind="new-site"),
+    )
+}
+"""Rows by name. A plan names them, or changes one: ``{base: paper, name: ..., ...}``."""

@@ -1,0 +1,220 @@
+"""Runs a plan: every data set, seed and row that the results file does not hold yet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.budget import Stage
+from harness.cache import StageCache, code_digest
+from harness.data import BenchmarkData, base_study, cases_of, load_data, site_plans
+from harness.latent_rows import LatentRun, NewSiteRun, count_parameters
+from harness.plan import DataSet, Plan
+from harness.results import ResultsFile, RunKey, provenance, settings_hash
+from harness.rows import Row
+from harness.scoring import score_sites
+from harness.traffic import fedavg_bytes, query_bytes, reply_bytes
+from harness.unet import train_fedavg, train_unet
+from ppcmi_sf.data import Case
+
+NOT_OF_A_RUN = {"name", "datasets", "seeds", "rows", "new_site_pairs"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gives the results file, beside its key."""
+
+    stages: list[Stage]
+    cases: list[dict[str, Any]]
+    parameters: dict[str, int]
+    bytes: dict[str, int]
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Runner:
+    """A plan and where things are.
+
+    Attributes
+    ----------
+    root
+        Folder of the data sets.
+    work
+        Folder for trainings that rows share, and for phantoms.
+    say
+        Called with a line for each run.
+    """
+
+    plan: Plan
+    root: Path
+    work: Path
+    results: ResultsFile
+    say: Callable[[str], None]
+
+    def run(self, rows: Sequence[str] = (), datasets: Sequence[str] = ()) -> int:
+        """Do what is missing (of the named rows and data sets); how many runs that were."""
+        done = 0
+        provenance()  # the code that is loaded now, whatever is edited while this runs
+        code_digest()
+        for dataset in self.plan.datasets:
+            if datasets and dataset.name not in datasets:
+                continue
+            cases = cases_of(dataset, self.root, self.work)
+            for seed in self.plan.seeds:
+                for row in self.plan.rows:
+                    if not rows or row.name in rows:
+                        done += self._row(dataset, cases, row, seed)
+        return done
+
+    def _row(self, dataset: DataSet, cases: Sequence[Case], row: Row, seed: int) -> int:
+        done = 0
+        for count in row.site_counts or (None,):
+            missing = [
+                (key, pairs)
+                for key, pairs in self._keys(dataset, row, seed, count)
+                if not self.results.holds(key)
+            ]
+            if not missing:
+                continue
+            data = load_data(self.plan, dataset, cases, count)
+            run = _Run(self.plan, dataset, row, data, seed, StageCache(self.work / "stages"))
+            started = time.monotonic()
+            self.say(f"{dataset.name}, seed {seed}, {len(data.sites)} sites: {row.name} ...")
+            for (key, _), outcome in zip(
+                missing, run.outcomes([pairs for _, pairs in missing]), strict=True
+            ):
+                self._note(key, row, data, outcome)
+                done += 1
+                self.say(
+                    f"{dataset.name}, seed {seed}: {key.row}: Dice {mean_dice(outcome.cases):.3f}, "
+                    f"{sum(stage.cpu_seconds for stage in outcome.stages):.0f} s of training, "
+                    f"{time.monotonic() - started:.0f} s in all"
+                )
+        return done
+
+    def _keys(
+        self, dataset: DataSet, row: Row, seed: int, count: int | None
+    ) -> Iterator[tuple[RunKey, int]]:
+        """A run's key; a new site has one for each number of pairs."""
+        sites = len(site_plans(self.plan, count))
+        settings = self.plan.model_dump(mode="json", exclude=NOT_OF_A_RUN)
+        settings |= {"dataset": dataset.model_dump(mode="json"), "row": row.model_dump(mode="json")}
+        if count is not None:
+            settings |= {"sites": count}
+        mark = settings_hash(settings)
+        if row.kind != "new-site":
+            yield RunKey(dataset.name, row.name, seed, sites, mark), 0
+            return
+        for pairs in self.plan.new_site_pairs:
+            yield RunKey(dataset.name, f"{row.name}-{pairs}", seed, sites, mark), pairs
+
+    def _note(self, key: RunKey, row: Row, data: BenchmarkData, outcome: Outcome) -> None:
+        fields = {
+            "plan": self.plan.name,
+            "kind": row.kind,
+            "budget_cpu_seconds": self.plan.budget_cpu_seconds * row.budget_factor,
+            "cpu_seconds": sum(stage.cpu_seconds for stage in outcome.stages),
+            "wall_seconds": sum(stage.wall_seconds for stage in outcome.stages),
+            "stages": [stage.to_json() for stage in outcome.stages],
+            "slices": {
+                name: [len(site.training), len(site.validation)]
+                for name, site in data.sites.items()
+            },
+            "settings": row.model_dump(mode="json")
+            | {"image_size": list(self.plan.image_size), "autoencoder": self.plan.autoencoder},
+            "parameters": outcome.parameters,
+            "bytes": outcome.bytes,
+            "notes": outcome.notes,
+            "cases": outcome.cases,
+        }
+        self.results.append(key, fields | provenance())
+
+
+@dataclass
+class _Run:
+    plan: Plan
+    dataset: DataSet
+    row: Row
+    data: BenchmarkData
+    seed: int
+    cache: StageCache
+
+    def outcomes(self, pairs: Sequence[int]) -> Iterator[Outcome]:
+        """One outcome, or one for each number of pairs of a new site."""
+        if self.row.kind == "new-site":
+            yield from self._new_site(pairs)
+        elif self.row.kind == "latents":
+            yield self._latents()
+        elif self.row.kind == "site-unet":
+            yield self._site_unets()
+        else:
+            yield self._one_unet()
+
+    def _latents(self) -> Outcome:
+        run = LatentRun(self.plan, self.dataset, self.row, self.data, self.seed, self.cache)
+        answering = run.train()
+        cases = score_sites(
+            run.study,
+            self.data,
+            self.data.sites,
+            lambda name: lambda planes: answering.predict(name, planes),
+        )
+        return Outcome(run.stages, cases, run.parameters, _latent_bytes(run))
+
+    def _new_site(self, pairs: Sequence[int]) -> Iterator[Outcome]:
+        run = NewSiteRun(self.plan, self.dataset, self.row, self.data, self.seed, self.cache)
+        run.train_others()
+        for number in pairs:
+            answering, stages = run.join(number)
+            cases = score_sites(
+                run.study,
+                self.data,
+                [run.joiner],
+                lambda name, on=answering: lambda planes: on.predict(name, planes),
+            )
+            notes = {"pairs": number, "others_cpu_seconds": run.others_seconds()}
+            yield Outcome(stages, cases, run.parameters, _latent_bytes(run), notes)
+
+    def _site_unets(self) -> Outcome:
+        study, stages, tasks = base_study(self.plan, self.dataset), [], {}
+        for name, site in self.data.sites.items():
+            stage = Stage("unet", name)
+            budget = self._budget / len(self.data.sites)
+            tasks[name] = train_unet(study, [site], self.seed, budget, self.plan, stage)
+            stages.append(stage)
+        cases = score_sites(study, self.data, tasks, lambda name: tasks[name].predict)
+        parameters = count_parameters(next(iter(tasks.values())).model)
+        return Outcome(stages, cases, {"unet": parameters}, {"training": 0})
+
+    def _one_unet(self) -> Outcome:
+        study, stage = base_study(self.plan, self.dataset), Stage("unet")
+        sites = self.data.sites
+        if self.row.kind == "fedavg":
+            task = train_fedavg(study, sites, self.seed, self._budget, self.plan, stage)
+            sent = fedavg_bytes(task.model, len(sites), stage.notes["rounds"])
+        else:
+            every = list(sites.values())
+            task, sent = train_unet(study, every, self.seed, self._budget, self.plan, stage), 0
+        predict = task.predict
+        cases = score_sites(study, self.data, sites, lambda _name: predict)
+        return Outcome([stage], cases, {"unet": count_parameters(task.model)}, {"training": sent})
+
+    @property
+    def _budget(self) -> float:
+        return self.plan.budget_cpu_seconds * self.row.budget_factor
+
+
+def _latent_bytes(run: LatentRun) -> dict[str, int]:
+    return {
+        "training": run.training_bytes,
+        "query": query_bytes(run.study),
+        "reply": reply_bytes(run.study),
+    }
+
+
+def mean_dice(cases: Sequence[dict[str, Any]]) -> float:
+    """Mean Dice over sites, cases and classes."""
+    return sum(case["dice"] for case in cases) / len(cases)

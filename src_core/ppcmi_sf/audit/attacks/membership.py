@@ -1,0 +1,307 @@
+"""Attack 7: find out whether a patient's slice was in a model's training.
+
+Attacker
+    Whoever has a model and a slice: a site with the mapping network, the server, or a thief of the
+    site folder with its autoencoders.
+Knowledge
+    The slice with its mask, the model, and (for the likelihood ratio) slices like it on which
+    shadow models are trained. For the mapping network also the latents of the slice, which a site
+    has of its own and the server has in ``escrow``.
+Method
+    *Loss threshold*: what the model was trained on has a lower loss (Yeom et al., IEEE CSF 2018).
+    *Likelihood ratio* (LiRA): shadow models, each trained on a random half of the patients, tell
+    what loss this very slice has when it is in the training and when it is not (online), or when it
+    is not (offline). As many members as non-members are asked about.
+Source
+    Carlini et al., "Membership inference attacks from first principles", IEEE S&P 2022.
+Cost
+    A short training for each shadow model: minutes.
+Meaning
+    AUC: the chance that a member gets a higher score than a non-member; 0.5 is guessing. The
+    true-positive rate at few false ones tells whether *some* members can be named with certainty.
+    *Difficulty alone* asks no model of the site: far from 0.5, members and non-members differ as
+    such (other patients, other quality), and so would any AUC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from ppcmi_sf.audit import likelihood
+from ppcmi_sf.audit.item_losses import (
+    Losses,
+    latent_pairs,
+    mapping_losses,
+    reconstruction_losses,
+)
+from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.audit.result import Attack, AttackResult, Measurement
+from ppcmi_sf.audit.shadow_models import (
+    SHADOW_SITE,
+    Shadows,
+    autoencoder_shadows,
+    mapping_shadows,
+    take_pairs,
+    train_shadow_network,
+)
+from ppcmi_sf.audit.stages import Stages
+from ppcmi_sf.audit.statistics import auc_interval, resolvable, tpr_at_fpr
+from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
+from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.progress import Job
+from ppcmi_sf.training.mapping import SitePairs
+
+AIM = (0.47, 0.53)
+TPR_AIM = 0.02
+RATES = (0.01, 0.001)
+PLANTED_ITEMS = 10
+PLANTED_STEPS = 60
+STAGES = 3
+
+ATTACK = Attack(
+    id="membership",
+    title="Was this slice in the training?",
+    attacker="whoever has a model and a slice: a site with the mapping network, the server, a "
+    "thief of the site folder",
+    knowledge="the slice with its mask and latents, the model, and similar slices on which shadow "
+    "models are trained",
+    method="loss threshold; likelihood ratio with shadow models trained on random halves of the "
+    "patients (LiRA), online and offline",
+    source="Yeom et al., IEEE CSF 2018; Carlini et al., IEEE S&P 2022",
+    meaning="AUC: the chance that a member gets a higher score than a non-member. 0.5 is guessing. "
+    "True positives at 1 % false ones: the share of members that can be named with few mistakes.",
+    risk="somebody could find out that a certain patient's images were used, and so that the "
+    "patient was treated here",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pool:
+    """Slices that are asked about: as many members as others."""
+
+    slices: GroupedSlices
+    members: npt.NDArray[np.bool_]
+    seed: int
+
+    def interval(self, scores: Losses) -> tuple[float, float, float]:
+        groups = self.slices.groups
+        inside, outside = self.members, ~self.members
+        return auc_interval(
+            scores[inside],
+            scores[outside],
+            self.seed,
+            groups[inside].tolist(),
+            groups[outside].tolist(),
+        )
+
+    def rate(self, scores: Losses, fpr: float) -> tuple[float, float, float]:
+        groups = self.slices.groups
+        inside, outside = self.members, ~self.members
+        return tpr_at_fpr(
+            scores[inside],
+            scores[outside],
+            fpr,
+            seed=self.seed,
+            groups_pos=groups[inside].tolist(),
+            groups_neg=groups[outside].tolist(),
+        )
+
+    def by_patient(self, scores: Losses) -> tuple[Losses, npt.NDArray[np.bool_]]:
+        """Mean score of each patient, and whether it is a member."""
+        groups = np.unique(self.slices.groups)
+        means = [float(scores[self.slices.groups == group].mean()) for group in groups]
+        members = [bool(self.members[self.slices.groups == group].any()) for group in groups]
+        return np.array(means), np.array(members, dtype=np.bool_)
+
+
+@dataclass
+class _Found:
+    main: list[Measurement] = field(default_factory=list)
+    planted: list[Measurement] = field(default_factory=list)
+
+
+def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
+    """Attack the mapping network, the image and the mask autoencoder."""
+    pool = _pool(subject, options)
+    found = _Found()
+    stages = Stages(STAGES)
+    yield from stages.run(_attack_network(subject, pool, options, found))
+    for role in ("image", "mask"):
+        found.main += yield from stages.run(_attack_autoencoder(subject, role, pool, options))
+    strongest = max(found.main, key=_distance)
+    rest = [one for one in found.main if one is not strongest]
+    measurements = (strongest, *rest, *found.planted)
+    return AttackResult(
+        ATTACK,
+        measurements,
+        (),
+        _reading(subject, pool, measurements),
+        _not_tested(subject, options),
+    )
+
+
+def _attack_network(
+    subject: Subject, pool: _Pool, options: AuditOptions, found: _Found
+) -> Job[None]:
+    """Ask the site's mapping network, if it has one, and one that learnt by heart."""
+    if subject.network is None:
+        return
+    device = subject.device
+    pairs = yield from latent_pairs(subject, pool.slices, options.seed)
+    losses = yield from mapping_losses(subject.network, subject.network_site, pairs, device)
+    models = _models(options, "mapping")
+    shadows = yield from mapping_shadows(subject, pairs, pool.slices.groups, models, options)
+    found.main += _measure("mapping network", pool, losses, shadows)
+    found.planted.append((yield from _planted(subject, pool, pairs)))
+
+
+def _attack_autoencoder(
+    subject: Subject, role: str, pool: _Pool, options: AuditOptions
+) -> Job[list[Measurement]]:
+    site, count = subject.site, subject.study.class_count
+    model = site.image_autoencoder if role == "image" else site.mask_autoencoder
+    losses = yield from reconstruction_losses(model, pool.slices, count, subject.device)
+    models = _models(options, role)
+    shadows: Shadows | None = None
+    if models:
+        shadows = yield from autoencoder_shadows(subject, role, pool.slices, models, options)
+    return _measure(f"{role} autoencoder", pool, losses, shadows)
+
+
+def _distance(one: Measurement) -> float:
+    """How far an AUC with an aim is from guessing."""
+    return abs(one.value - 0.5) if one.name.startswith("AUC") and one.aim else -1.0
+
+
+def _models(options: AuditOptions, what: str) -> int:
+    """Shadow models of a kind; an even number, since they come in complementary pairs."""
+    if options.quick:
+        return 2 if what == "mapping" else 0
+    return 4 if what == "mapping" else 2
+
+
+def _pool(subject: Subject, options: AuditOptions) -> _Pool:
+    members, others = subject.members, subject.others
+    limit = min(len(members), len(others), 2 * options.item_limit)
+    if min(members.group_count, others.group_count) < 2 or limit < 4:
+        raise PPCMIError(
+            "Membership needs slices of at least two patients of the training and of two that were "
+            f"set apart; there are {members.group_count} and {others.group_count}.",
+            hint="Give the audit a folder of patients that no training has seen.",
+        )
+    parts = [choose(part, limit, options.seed) for part in (members, others)]
+    flags = np.repeat([True, False], [len(part) for part in parts])
+    return _Pool(GroupedSlices.join(parts), flags, options.seed)
+
+
+def _planted(subject: Subject, pool: _Pool, pairs: SitePairs) -> Job[Measurement]:
+    """A mapping network that was trained on ten slices alone, and by heart."""
+    chosen = np.zeros(len(pool.slices), dtype=np.bool_)
+    chosen[np.flatnonzero(pool.members)[:PLANTED_ITEMS]] = True
+    network = yield from train_shadow_network(
+        subject.study, take_pairs(pairs, chosen), PLANTED_STEPS, 0, subject.device
+    )
+    losses = yield from mapping_losses(network, SHADOW_SITE, pairs, subject.device)
+    asked = _Pool(pool.slices, chosen, pool.seed)
+    name = (
+        f"AUC, mapping network, loss threshold, planted weakness: trained on {chosen.sum()} "
+        "slices by heart"
+    )
+    return Measurement(name, *asked.interval(-losses), n=len(losses), chance=0.5)
+
+
+def _measure(what: str, pool: _Pool, losses: Losses, shadows: Shadows | None) -> list[Measurement]:
+    """All attacks on one model, the strongest first; its rates, and its figure by patient."""
+    scores = {"loss threshold": -losses}
+    if shadows is not None:
+        scores |= {
+            "likelihood ratio, online": likelihood.online(losses, shadows),
+            "likelihood ratio, offline": likelihood.offline(losses, shadows),
+        }
+    found = {how: _auc(f"AUC, {what}, {how}", pool, values) for how, values in scores.items()}
+    ordered = sorted(found, key=lambda how: -abs(found[how].value - 0.5))
+    strongest = scores[ordered[0]]
+    rates = [_rate(what, ordered[0], pool, strongest, fpr) for fpr in RATES]
+    means, members = pool.by_patient(strongest)
+    value, low, high = auc_interval(means[members], means[~members], pool.seed)
+    name = f"AUC, {what}, {ordered[0]}, mean over a patient's slices"
+    more = [Measurement(name, value, low, high, len(means), 0.5)]
+    if shadows is not None:
+        name = f"AUC, {what}, difficulty alone: no model of the site is asked"
+        interval = pool.interval(likelihood.difficulty(shadows))
+        more.append(Measurement(name, *interval, n=len(losses), chance=0.5))
+    return [*(found[how] for how in ordered), *rates, *more]
+
+
+def _auc(name: str, pool: _Pool, scores: Losses) -> Measurement:
+    value, low, high = pool.interval(scores)
+    aim, met = f"{AIM[0]} to {AIM[1]}", AIM[0] <= value <= AIM[1]
+    return Measurement(name, value, low, high, len(scores), 0.5, aim, met)
+
+
+def _rate(what: str, how: str, pool: _Pool, scores: Losses, fpr: float) -> Measurement:
+    negatives = int((~pool.members).sum())
+    value, low, high = pool.rate(scores, fpr)
+    known = resolvable(negatives, fpr)
+    name = f"true positives at {100 * fpr:g} % false ones, {what}, {how}"
+    if not known:
+        name += f" (not resolved: {negatives} non-members, {round(1 / fpr)} are needed)"
+    aimed = known and fpr == RATES[0]
+    return Measurement(
+        name,
+        value,
+        low,
+        high,
+        int(pool.members.sum()),
+        fpr,
+        f"at most {TPR_AIM}" if aimed else "",
+        value <= TPR_AIM if aimed else None,
+    )
+
+
+def _reading(subject: Subject, pool: _Pool, measurements: tuple[Measurement, ...]) -> str:
+    members, others = int(pool.members.sum()), int((~pool.members).sum())
+    groups = pool.slices.groups
+    text = (
+        f"{members} slices of {len(np.unique(groups[pool.members]))} patients of the training "
+        f"against {others} slices of {len(np.unique(groups[~pool.members]))} other patients."
+    )
+    far = measurements[0]
+    text += f" Farthest from guessing: {far.name.removeprefix('AUC, ')}: {far.value:.2f}."
+    if far.low is not None and far.high is not None and far.low <= 0.5 <= far.high:
+        text += (
+            " Its interval includes 0.5: with so few patients neither a leak nor its absence is "
+            "shown."
+        )
+    elif far.value > AIM[1]:
+        text += " So membership can be told better than by guessing."
+    for fpr in RATES:
+        if not resolvable(others, fpr):
+            text += (
+                f" With {others} non-members a rate at {100 * fpr:g} % false positives cannot be "
+                f"resolved ({round(1 / fpr)} are needed)."
+            )
+    if subject.network is None:
+        text += " The site has no mapping network, so that was not attacked."
+    return text
+
+
+def _not_tested(subject: Subject, options: AuditOptions) -> tuple[str, ...]:
+    open_points = [
+        "more shadow models, or longer trained ones: they make the likelihood ratio stronger",
+        "augmented copies of a slice as further questions",
+        "slices that were set apart for early stopping count as non-members, though they had a "
+        "small say in when the training ended",
+    ]
+    if options.quick:
+        open_points.append("the likelihood ratio on the autoencoders (only without --quick)")
+    if subject.network is not None:
+        open_points.append("the other sites' slices in the mapping network")
+        open_points.append(
+            "a partner who has the mapping network without this site's adapters and encoders, and "
+            "encodes a slice by its own"
+        )
+    return tuple(open_points)

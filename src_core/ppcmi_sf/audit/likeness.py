@@ -1,0 +1,115 @@
+"""How like the original a picture is, beside what somebody shows who knows nothing.
+
+Images of one kind resemble each other, so the similarity of two unrelated ones is not 0. The
+measure of knowing nothing is the mean of all images of *other* patients: what an attacker shows
+who knows what such images look like, and nothing of this one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ppcmi_sf.audit.result import Measurement
+from ppcmi_sf.audit.statistics import mean_interval
+from ppcmi_sf.audit.subject import GroupedSlices
+from ppcmi_sf.metrics import image_similarity
+from ppcmi_sf.progress import Job, Progress
+
+Pictures = npt.NDArray[np.float32]
+Numbers = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Likeness:
+    """SSIM in [-1, 1] and PSNR in dB of each picture with its original."""
+
+    ssim: Numbers
+    psnr: Numbers
+
+
+def likeness(originals: Pictures, pictures: Pictures) -> Job[Likeness]:
+    """Compare pictures ``(N, H, W)`` with their originals, in [0, 1]."""
+    found = []
+    for index, (original, picture) in enumerate(zip(originals, pictures, strict=True)):
+        found.append(image_similarity(original, picture))
+        yield Progress(index, len(originals), "comparing pictures")
+    psnr, ssim = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    return Likeness(ssim, psnr)
+
+
+def mean_pictures(targets: GroupedSlices, known: GroupedSlices) -> Pictures:
+    """For each target the mean of all known slices of other patients, ``(N, H, W)``."""
+    pictures = known.pictures()
+    means: dict[int, Pictures] = {}
+    for group in np.unique(targets.groups):
+        others = pictures[known.groups != group]
+        # of one patient alone there are no others: then its own mean, the stronger baseline
+        means[int(group)] = (others if len(others) else pictures).mean(axis=0)
+    return np.stack([means[int(group)] for group in targets.groups]).astype(np.float32)
+
+
+def mean_measurement(
+    name: str,
+    values: Sequence[float] | Numbers,
+    groups: npt.NDArray[np.int64],
+    seed: int,
+    *,
+    chance: float | None = None,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> Measurement:
+    """A mean over items with its interval over patients, and whether its aim is met."""
+    mean, low, high = mean_interval(np.asarray(values, dtype=np.float64), groups.tolist(), seed)
+    aim, met = "", None
+    if at_most is not None:
+        aim, met = f"at most {at_most:g}", mean <= at_most
+    elif at_least is not None:
+        aim, met = f"at least {at_least:g}", mean >= at_least
+    return Measurement(name, mean, finite(low), finite(high), len(values), chance, aim, met)
+
+
+def own_above_others(
+    originals: Pictures, pictures: Pictures, found: Likeness, groups: npt.NDArray[np.int64]
+) -> Job[Numbers]:
+    """SSIM of each picture with its own original, less that with another patient's.
+
+    Pictures that say nothing of this very item have 0 in the mean, however like images of this
+    kind they are: each original is used once in either place.
+
+    Parameters
+    ----------
+    found
+        Of the pictures with their own originals.
+    """
+    order = np.argsort(groups, kind="stable")
+    largest = int(np.unique(groups, return_counts=True)[1].max())
+    partner = np.empty_like(order)
+    partner[order] = np.roll(order, -largest)
+    others = yield from likeness(originals[partner], pictures)
+    return found.ssim - others.ssim
+
+
+def specific_measurement(
+    name: str, values: Numbers, groups: npt.NDArray[np.int64], seed: int
+) -> Measurement:
+    """A mean that should not differ from 0: met when its interval reaches 0."""
+    mean, low, high = mean_interval(values, groups.tolist(), seed)
+    met = mean <= 0 or not low > 0  # without an interval nothing is shown
+    return Measurement(
+        name, mean, finite(low), finite(high), len(values), 0.0, "interval that reaches 0", met
+    )
+
+
+def finite(value: float) -> float | None:
+    """``None`` for what is not a number."""
+    return value if math.isfinite(value) else None
+
+
+def best_of(tries: dict[str, Likeness]) -> str:
+    """The try that is most like the originals on average, as an attacker would choose."""
+    return max(tries, key=lambda name: float(tries[name].ssim.mean()))

@@ -1,0 +1,52 @@
+"""How thoroughly an audit looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ppcmi_sf.errors import PPCMIError
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """What the person who starts an audit may choose.
+
+    Parameters
+    ----------
+    seed
+        Same seed, same numbers.
+    quick
+        Fewer items and shorter trainings: an attacker with little time.
+    items
+        At most so many slices are attacked; ``None`` leaves it to ``quick``.
+    train_steps
+        Optimiser steps of an attacker's network; ``None`` leaves it to ``quick``.
+
+    Raises
+    ------
+    PPCMIError
+        A number is below what can be used.
+    """
+
+    seed: int = 0
+    quick: bool = False
+    items: int | None = None
+    train_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        numbers = [number for number in (self.items, self.train_steps) if number is not None]
+        if self.seed < 0 or min(numbers, default=2) < 2:
+            raise PPCMIError(
+                "A seed is 0 or above; items and steps are at least 2.",
+                hint="Leave the option out to get its default.",
+            )
+
+    @property
+    def item_limit(self) -> int:
+        """Most slices that one attack looks at."""
+        return self.items or (12 if self.quick else 60)
+
+    @property
+    def step_limit(self) -> int:
+        """Optimiser steps of one network that an attacker trains."""
+        return self.train_steps or (30 if self.quick else 120)

@@ -1,0 +1,138 @@
+"""Shadow models: what an attacker trains to learn how membership changes an item's loss.
+
+Each is trained, by the engine's own training, on a random half of the patients, and each half's
+complement trains the next one, so that every item is inside one and outside the other of a pair.
+Source: Carlini et al., "Membership inference attacks from first principles", IEEE S&P 2022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ppcmi_sf.audit.item_losses import Losses, mapping_losses, reconstruction_losses
+from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.audit.stages import Stages
+from ppcmi_sf.audit.subject import GroupedSlices, Subject
+from ppcmi_sf.latents import LatentPyramid
+from ppcmi_sf.models.autoencoder import Autoencoder
+from ppcmi_sf.models.mapping import UnifiedMappingNetwork
+from ppcmi_sf.progress import Job
+from ppcmi_sf.study import StudySpec
+from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
+from ppcmi_sf.training.dataset import SiteData, batch_count
+from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping
+
+BATCH_SIZE = 8
+RATE = 3e-3
+SHADOW_SITE = "shadow"
+
+
+@dataclass(frozen=True, eq=False)
+class Shadows:
+    """Losses of all items under all shadow models.
+
+    Attributes
+    ----------
+    losses
+        float64 ``(models, N)``.
+    inside
+        bool ``(models, N)``: whether the model was trained on the item.
+    """
+
+    losses: Losses
+    inside: npt.NDArray[np.bool_]
+
+
+def halves(groups: npt.NDArray[np.int64], models: int, seed: int) -> npt.NDArray[np.bool_]:
+    """Which items each model is trained on, ``(models, N)``: halves of the groups, in pairs."""
+    rng = np.random.default_rng((seed, 0x5AD0))
+    rows = []
+    for _ in range(models // 2):
+        order = rng.permutation(np.unique(groups))
+        row = np.isin(groups, order[: len(order) // 2])
+        rows += [row, ~row]
+    return np.array(rows, dtype=np.bool_).reshape(-1, len(groups))
+
+
+def mapping_shadows(
+    subject: Subject,
+    pairs: SitePairs,
+    groups: npt.NDArray[np.int64],
+    models: int,
+    options: AuditOptions,
+) -> Job[Shadows]:
+    """Train mapping networks on halves of the pairs; see :class:`Shadows`."""
+    inside = halves(groups, models, options.seed)
+    losses, stages = [], Stages(len(inside))
+    for number, row in enumerate(inside):
+        job = train_shadow_network(
+            subject.study, take_pairs(pairs, row), options.step_limit, number, subject.device
+        )
+        words = f"shadow mapping network {number + 1} of {len(inside)}"
+        network = yield from stages.run(job, message=words)
+        losses.append((yield from mapping_losses(network, SHADOW_SITE, pairs, subject.device)))
+    return Shadows(np.array(losses).reshape(inside.shape), inside)
+
+
+def autoencoder_shadows(
+    subject: Subject, role: str, slices: GroupedSlices, models: int, options: AuditOptions
+) -> Job[Shadows]:
+    """Train autoencoders on halves of the slices; see :class:`Shadows`."""
+    inside = halves(slices.groups, models, options.seed)
+    losses, stages = [], Stages(len(inside))
+    for number, row in enumerate(inside):
+        job = _train_autoencoder(subject, role, slices.take(np.flatnonzero(row)), number, options)
+        words = f"shadow {role} autoencoder {number + 1} of {len(inside)}"
+        model = yield from stages.run(job, message=words)
+        losses.append(
+            (
+                yield from reconstruction_losses(
+                    model, slices, subject.study.class_count, subject.device
+                )
+            )
+        )
+    return Shadows(np.array(losses).reshape(inside.shape), inside)
+
+
+def train_shadow_network(
+    study: StudySpec, pairs: SitePairs, steps: int, number: int, device: torch.device
+) -> Job[UnifiedMappingNetwork]:
+    """Train a mapping network of one site, by the server's own training."""
+    fit = _fit(pairs.inputs.batch_size, steps, number)
+    network, _ = yield from train_mapping(
+        study, {SHADOW_SITE: pairs}, MappingOptions(fit=fit), device=device
+    )
+    return network
+
+
+def _train_autoencoder(
+    subject: Subject, role: str, slices: GroupedSlices, number: int, options: AuditOptions
+) -> Job[Autoencoder]:
+    nothing = slices.take(np.arange(0))
+    training = AutoencoderOptions(fit=_fit(len(slices), options.step_limit, number), augment=False)
+    model, _ = yield from train_autoencoder(
+        subject.study, role, SiteData(slices.grid, nothing.grid), training, device=subject.device
+    )
+    return model
+
+
+def _fit(items: int, steps: int, number: int) -> FitOptions:
+    epochs = max(1, steps // max(1, batch_count(items, BATCH_SIZE)))
+    return FitOptions(
+        epochs=epochs, batch_size=BATCH_SIZE, learning_rate=RATE, patience=epochs, seed=number
+    )
+
+
+def take_pairs(pairs: SitePairs, chosen: npt.NDArray[np.bool_]) -> SitePairs:
+    """Some of the pairs, all of them for training."""
+    index = torch.from_numpy(np.flatnonzero(chosen))
+
+    def picked(pyramid: LatentPyramid) -> LatentPyramid:
+        return pyramid.items_at(index)
+
+    return SitePairs(picked(pairs.inputs), picked(pairs.targets), np.zeros(len(index), np.bool_))

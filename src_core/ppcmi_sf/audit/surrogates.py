@@ -1,0 +1,70 @@
+"""Networks that an attacker trains, with a small budget, by the engine's own training."""
+
+from __future__ import annotations
+
+from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.audit.subject import GroupedSlices, Partner, Subject, choose, divide
+from ppcmi_sf.models.autoencoder import Autoencoder
+from ppcmi_sf.progress import Job
+from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
+from ppcmi_sf.training.dataset import SiteData, batch_count
+from ppcmi_sf.training.loop import FitOptions
+
+BATCH_SIZE = 8
+RATE = 4e-3  # higher than a site's own: there are few steps
+
+
+def surrogate_autoencoder(
+    subject: Subject,
+    options: AuditOptions,
+    slices: GroupedSlices,
+    number: int,
+    role: str = "image",
+) -> Job[Autoencoder]:
+    """Train an autoencoder on slices, or give the one that was trained before.
+
+    Parameters
+    ----------
+    slices
+        All of them are trained on; ``number`` must name them within an audit.
+    number
+        Another number, another seed.
+    """
+    name = f"{role}-{number}-{options.seed}-{options.step_limit}-{len(slices)}"
+    if name not in subject.surrogates:
+        steps = batch_count(len(slices), BATCH_SIZE)
+        epochs = max(1, options.step_limit // steps)
+        fit = FitOptions(
+            epochs=epochs,
+            batch_size=BATCH_SIZE,
+            learning_rate=RATE,
+            patience=epochs,
+            seed=1000 * (options.seed + 1) + number,
+        )
+        nothing = slices.take(slices.groups.argsort()[:0])
+        data = SiteData(slices.grid, nothing.grid)
+        training = AutoencoderOptions(fit=fit, augment=len(slices) < 100)
+        model, _ = yield from train_autoencoder(
+            subject.study, role, data, training, device=subject.device
+        )
+        subject.surrogates[name] = model.eval()
+    return subject.surrogates[name]
+
+
+def attackers_autoencoder(subject: Subject, options: AuditOptions) -> Job[Autoencoder]:
+    """An image autoencoder that an attacker trained on the public images."""
+    slices = choose(subject.public, options.item_limit, options.seed)
+    return (yield from surrogate_autoencoder(subject, options, slices, 1))
+
+
+def partners_of(subject: Subject, options: AuditOptions) -> Job[tuple[Partner, ...]]:
+    """The partners that were given; else two surrogates, on a half of the public images each."""
+    if subject.partners:
+        return subject.partners
+    partners = []
+    halves = divide(subject.public, 0.5, options.seed)
+    for number, (name, half) in enumerate(zip(("B", "C"), halves, strict=True), start=2):
+        chosen = choose(half, options.item_limit, options.seed)
+        model = yield from surrogate_autoencoder(subject, options, chosen, number)
+        partners.append(Partner(f"surrogate {name}", model))
+    return tuple(partners)

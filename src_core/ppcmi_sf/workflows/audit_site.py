@@ -1,0 +1,245 @@
+"""``ppcmi audit``: a site's folder, its data and its key to an audit, and the report's files.
+
+Names of cases and patients end here: the audit itself knows them by number alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.audit.report_html import write_report
+from ppcmi_sf.audit.result import AuditReport
+from ppcmi_sf.audit.run import choose_attacks, run_attacks
+from ppcmi_sf.audit.subject import GroupedSlices, Partner, Subject
+from ppcmi_sf.data import Case, load_case_mask
+from ppcmi_sf.device import place, require_memory
+from ppcmi_sf.errors import ModelFileError, PPCMIError, TrainingError
+from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, mask_to_grid, read_image
+from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.models.autoencoder import Autoencoder
+from ppcmi_sf.models.mapping import UnifiedMappingNetwork
+from ppcmi_sf.models.store import load_model, read_header
+from ppcmi_sf.progress import Job, Progress, Result
+from ppcmi_sf.study import StudySpec
+from ppcmi_sf.training.dataset import GridSlices, load_site_data
+from ppcmi_sf.workflows.folders import SiteFolder, load_mapping_network
+
+LOADING = 0.03  # share of the progress
+PARTS = 10_000
+LEAST_SLICES = 4
+
+Failures = list[tuple[str, PPCMIError]]
+
+
+@dataclass(frozen=True)
+class AuditSources:
+    """What an audit is made of.
+
+    Attributes
+    ----------
+    folder, key
+        The site that is audited, and its client key.
+    cases
+        The site's own cases, with masks: those that it was trained on, and those set apart.
+    partners
+        Folders of other sites of the study; none: surrogates are trained.
+    public
+        Cases like the site's, of other patients; masks are not needed. None: the cases that
+        the site set apart are taken.
+    """
+
+    folder: Path
+    key: ClientKey
+    cases: Sequence[Case]
+    partners: Sequence[Path] = ()
+    public: Sequence[Case] = ()
+
+
+@dataclass(frozen=True)
+class SiteAudit:
+    """The report, its files, and the cases that could not be read."""
+
+    report: AuditReport
+    html: Path
+    json: Path
+    failures: Failures = field(default_factory=list)
+
+
+def audit_site(
+    sources: AuditSources,
+    out: Path,
+    options: AuditOptions,
+    attacks: Collection[str] = (),
+    *,
+    device: torch.device,
+) -> Job[SiteAudit]:
+    """Audit a site and write ``audit.html`` and ``audit.json`` into ``out``.
+
+    Nothing is written before the audit is done.
+
+    Parameters
+    ----------
+    attacks
+        Ids of the attacks; all where none is named.
+
+    Raises
+    ------
+    PPCMIError
+        The site cannot be loaded, its cases are too few, there is no such attack, or the
+        report cannot be written. What stops one attack alone is in the report.
+    """
+    choose_attacks(attacks)  # a wrong name is told before anything is loaded
+    subject, failures = yield from _within(load_subject(sources, device=device), 0.0, LOADING)
+    report = yield from _within(run_attacks(subject, options, attacks), LOADING, 1.0)
+    page, data = write_report(report, out)
+    return SiteAudit(report, page, data, failures)
+
+
+def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Subject, Failures]]:
+    """Load everything that an audit needs.
+
+    Returns
+    -------
+    The subject, and the cases that could not be read with the reason.
+
+    Raises
+    ------
+    PPCMIError
+        Folder, key or a partner do not fit, or there are too few slices.
+    """
+    site_folder = SiteFolder(Path(sources.folder))
+    site, encoders = site_folder.load(sources.key, device)
+    record, study = site_folder.record(), site.study
+    partners = tuple(_partner(Path(folder), study, device) for folder in sources.partners)
+    network, network_site = _network(site_folder, study, sources.key, encoders)
+    data = yield from load_site_data(
+        sources.cases,
+        study,
+        validation_groups=record.validation_groups,
+        slice_axis=record.slice_axis,
+        frame=record.frame,
+    )
+    numbers = _numbers(sources.cases)
+    members = _grouped(data.training, sources.cases, numbers)
+    others = _grouped(data.validation, sources.cases, numbers)
+    if len(members) + len(others) < LEAST_SLICES or len(others) == 0:
+        raise TrainingError(
+            f"There are {len(members)} slices of the training and {len(others)} of patients that "
+            "were set apart; an audit needs some of both.",
+            hint="Give the whole data folder that the site was trained on.",
+        )
+    public, failures = others, list(data.failures)
+    if sources.public:
+        first = len(numbers)
+        public, problems = yield from _load_public(sources.public, study, first)
+        failures += problems
+    subject = Subject(
+        study=study,
+        site=site,
+        share=sources.key.transform_share(),
+        members=members,
+        others=others,
+        public=public,
+        public_is_own=not sources.public,
+        network=None if network is None else place(network, device),
+        network_site=network_site,
+        partners=partners,
+    )
+    return subject, failures
+
+
+def _numbers(cases: Sequence[Case]) -> dict[str, int]:
+    """Groups by number, in the order of their names."""
+    return {group: index for index, group in enumerate(sorted({case.group for case in cases}))}
+
+
+def _grouped(grid: GridSlices, cases: Sequence[Case], numbers: Mapping[str, int]) -> GroupedSlices:
+    groups = {case.name: numbers[case.group] for case in cases}
+    return GroupedSlices.of(grid, [groups[name] for name in grid.cases])
+
+
+def _partner(folder: Path, study: StudySpec, device: torch.device) -> Partner:
+    """A partner's image autoencoder; no key is needed."""
+    path = SiteFolder(folder).model_file("image")
+    header = read_header(path)
+    study.require(header.study, str(path))
+    if header.kind != "image-autoencoder":
+        raise ModelFileError(
+            f"{path}: not an image autoencoder.", hint="Give the folder of a trained site."
+        )
+    model = Autoencoder(study, "image")
+    load_model(path, model)
+    return Partner(header.site or "partner", place(model, device).eval())
+
+
+def _network(
+    site_folder: SiteFolder, study: StudySpec, key: ClientKey, encoders: str
+) -> tuple[UnifiedMappingNetwork | None, str]:
+    """The mapping network that is installed, if it is of this key and these autoencoders."""
+    if not site_folder.mapping_file.is_file():
+        return None, ""
+    network, header = load_mapping_network(site_folder.mapping_file, study)
+    share = key.transform_share().key_id
+    for link in header.sites:
+        if (link.transform, link.encoders) == (share, encoders):
+            return network.eval(), link.name
+    return None, ""
+
+
+def _load_public(
+    cases: Sequence[Case], study: StudySpec, first_group: int
+) -> Job[tuple[GroupedSlices, Failures]]:
+    """Public slices, with masks where there are any."""
+    images: list[npt.NDArray[np.float16]] = []
+    masks: list[npt.NDArray[np.uint8]] = []
+    groups: list[int] = []
+    failures: Failures = []
+    numbers = _numbers(cases)
+    for index, case in enumerate(cases):
+        yield Progress(index, len(cases), "reading public images")
+        try:
+            image = read_image(case.image, channel_axis=case.channel_axis)
+            fit = fit_to_grid(image.geometry, study)
+            rows, columns = study.image_size
+            needed = fit.slice_count * rows * columns * (2 * study.channels + 1)
+            require_memory(needed, torch.device("cpu"), "Loading public images")
+            slices = [one.astype(np.float16) for one in iter_grid_slices(image, study, fit)]
+            found = [np.zeros((rows, columns), np.uint8)] * len(slices)
+            if case.mask is not None:
+                labels = load_case_mask(case, study.class_count, image.geometry)
+                found = list(mask_to_grid(labels, fit, study.class_count))
+        except PPCMIError as error:
+            failures.append((case.name, error))
+            continue
+        images += slices
+        masks += found
+        groups += [first_group + numbers[case.group]] * len(slices)
+    if not images:
+        raise TrainingError(
+            "No public image could be read.", hint=str(failures[0][1]) if failures else "Give some."
+        )
+    names = tuple(str(number) for number in range(len(images)))
+    grid = GridSlices(np.stack(images), np.stack(masks), names)
+    return GroupedSlices.of(grid, groups), failures
+
+
+def _within(job: Job[Result], start: float, end: float) -> Job[Result]:
+    """The progress of a job as a part of the whole, from ``start`` to ``end`` in [0, 1]."""
+    try:
+        while True:
+            try:
+                step = next(job)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            done = int(PARTS * (start + (end - start) * step.fraction))
+            yield Progress(done, PARTS, step.message, step.values)
+    finally:
+        job.close()

@@ -1,0 +1,160 @@
+"""Joining a study: a site's request, the mapping server's list, and the site that takes it over.
+
+Whose card has to be compared by a person is told here; the comparing is up to who calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ppcmi_sf.cards import ContactCard
+from ppcmi_sf.errors import ContactError
+from ppcmi_sf.home import Home, Party
+from ppcmi_sf.membership import JoinRequest, MembershipList
+from ppcmi_sf.study import StudySpec
+
+
+def write_request(party: Party, study: StudySpec, file: Path) -> None:
+    """At a site: write the request to take part in a study.
+
+    Raises
+    ------
+    KeyFileError
+        The identity has expired.
+    ResourceError
+        The file cannot be written.
+    """
+    JoinRequest.make(party.identity, study.fingerprint).save(file)
+
+
+def read_request(file: Path, study: StudySpec) -> ContactCard:
+    """At the mapping server: the card of the site that asks to take part.
+
+    Raises
+    ------
+    ContactError, InputFileError, StudyError
+        It cannot be read, is damaged, changed or no request, or is of another study.
+    """
+    asked = JoinRequest.load(file)
+    study.require(asked.study, f"The join request {file}")
+    return asked.site
+
+
+def read_list(file: Path, study: StudySpec) -> MembershipList:
+    """At a site: the list that came from the mapping server.
+
+    Raises
+    ------
+    ContactError, InputFileError, StudyError
+        It cannot be read, is damaged, changed or no list, or is of another study.
+    """
+    listed = MembershipList.load(file)
+    study.require(listed.study, f"The membership list {file}")
+    return listed
+
+
+def is_known(home: Home, card: ContactCard) -> bool:
+    """Whether somebody has compared this party's fingerprint before."""
+    return home.contacts.find(card.fingerprint) is not None
+
+
+def let_in(party: Party, study: StudySpec, card: ContactCard, out: Path) -> MembershipList:
+    """At the mapping server: take in a site whose card was compared, and write the new list.
+
+    Raises
+    ------
+    ContactError
+        Another contact has that name, or the site was revoked.
+    PPCMIError
+        See :func:`renew_list`.
+    """
+    party.home.contacts.meet(card)
+    card = _newest_card(party.home, card)
+    others = [one for one in _members(party, study) if one.fingerprint != card.fingerprint]
+    return _issue(party, study, [*others, card], out)
+
+
+def remove_member(party: Party, study: StudySpec, name: str, out: Path) -> MembershipList:
+    """At the mapping server: take a site out, and write the new list.
+
+    Raises
+    ------
+    ContactError
+        It does not take part.
+    PPCMIError
+        See :func:`renew_list`.
+    """
+    members = _members(party, study)
+    kept = [card for card in members if card.name != name]
+    if len(kept) == len(members):
+        raise ContactError(
+            f"'{name}' does not take part in this study.", hint="See 'ppcmi join show'."
+        )
+    return _issue(party, study, kept, out)
+
+
+def renew_list(party: Party, study: StudySpec, out: Path, *, at_least: int = 1) -> MembershipList:
+    """At the mapping server: write the list anew, with later dates and the newest cards.
+
+    Parameters
+    ----------
+    at_least
+        The list's number is this or a higher one. For a server whose registry was lost: its
+        numbers start again at 1, which sites refuse.
+
+    Raises
+    ------
+    ContactError
+        There is no list yet, or the new one is not valid.
+    ResourceError
+        The file cannot be written.
+    """
+    if party.home.memberships.newest(study.fingerprint, party.identity.fingerprint) is None:
+        raise ContactError(
+            "There is no membership list of this study here yet.",
+            hint="Let a site in first ('ppcmi join approve').",
+        )
+    return _issue(party, study, _members(party, study), out, at_least=at_least)
+
+
+def take_over(home: Home, listed: MembershipList) -> bool:
+    """At a site: keep a list whose server was compared; tell whether this site is in it.
+
+    Raises
+    ------
+    ContactError
+        The server is refused, or the list is older than one that was seen, or has expired.
+    KeyFileError
+        There is no identity here.
+    """
+    home.contacts.meet(listed.server_card)  # first: where the server is refused, its list is, too
+    home.memberships.keep(listed, issued=False)
+    return home.card().fingerprint in listed.fingerprints
+
+
+def _members(party: Party, study: StudySpec) -> list[ContactCard]:
+    """The cards of the newest list, each in the newest form that the contact book has."""
+    listed = party.home.memberships.newest(study.fingerprint, party.identity.fingerprint)
+    return [_newest_card(party.home, card) for card in listed.cards] if listed else []
+
+
+def _newest_card(home: Home, card: ContactCard) -> ContactCard:
+    known = home.contacts.find(card.fingerprint)
+    return card if known is None else known.card
+
+
+def _issue(
+    party: Party,
+    study: StudySpec,
+    members: Sequence[ContactCard],
+    out: Path,
+    *,
+    at_least: int = 1,
+) -> MembershipList:
+    before = party.home.memberships.newest(study.fingerprint, party.identity.fingerprint)
+    serial = max(at_least, before.serial + 1 if before else 1)
+    listed = MembershipList.make(party.identity, study.fingerprint, members, serial)
+    party.home.memberships.keep(listed, issued=True)
+    listed.save(out)
+    return listed

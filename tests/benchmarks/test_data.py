@@ -1,0 +1,100 @@
+"""Data of a run: no group on both sides, sites of the sizes that were asked for, scanners."""
+
+import numpy as np
+import pytest
+
+from harness.data import cases_of, divide_slices, load_data, seen_by
+from harness.plan import Plan, Scanner
+
+
+def make_plan(**changes) -> Plan:
+    fields = {
+        "name": "data",
+        "image_size": [64, 64],
+        "autoencoder": "small",
+        "budget_cpu_seconds": 1,
+        "datasets": [
+            {
+                "name": "phantoms",
+                "phantoms": {"per_style": 20, "size": 64},
+                "modality": "US",
+                "classes": ["head", "cavity"],
+            }
+        ],
+        "rows": ["paper"],
+    }
+    return Plan.model_validate(fields | changes)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    where = tmp_path_factory.mktemp("data")
+    return cases_of(make_plan().datasets[0], where, where)
+
+
+def groups_of(data, cases):
+    known = {case.name: case.group for case in cases}
+    parts = {"test": {image.group for image in data.test}}
+    for name, site in data.sites.items():
+        parts[f"{name} training"] = {known[case] for case in site.training.cases}
+        parts[f"{name} validation"] = {known[case] for case in site.validation.cases}
+    return parts
+
+
+def test_no_group_is_in_two_parts(cases):
+    plan = make_plan()
+    parts = groups_of(load_data(plan, plan.datasets[0], cases, None), cases)
+    assert len(parts) == 7
+    assert sum(len(part) for part in parts.values()) == len(set().union(*parts.values())) == 30
+
+
+def test_the_test_part_does_not_depend_on_the_sites(cases):
+    plan = make_plan()
+    several = [load_data(plan, plan.datasets[0], cases, count) for count in (1, 3, 5)]
+    names = [[image.name for image in data.test] for data in several]
+    assert names[0] == names[1] == names[2]
+    assert [len(data.sites) for data in several] == [1, 3, 5]
+    assert len({data.digest for data in several}) == 3
+
+
+def test_unequal_sites_and_another_scanner(cases):
+    scanner = {"gamma": 1.8, "gain": 0.75, "offset": 0.15, "resolution": 0.5}
+    sites = [
+        {"name": "large"},
+        {"name": "small", "weight": 0.125},
+        {"name": "other", "scanner": scanner},
+    ]
+    plan = make_plan(sites=sites)
+    data = load_data(plan, plan.datasets[0], cases, None)
+    sizes = {n: len(s.training) + len(s.validation) for n, s in data.sites.items()}
+    assert sizes["small"] <= 0.2 * sizes["large"]
+    plain = make_plan(sites=[site | {"scanner": None} for site in sites])
+    before = load_data(plain, plain.datasets[0], cases, None)
+    for name in sites:
+        same = np.array_equal(
+            data.sites[name["name"]].training.images, before.sites[name["name"]].training.images
+        )
+        assert same == (name["name"] != "other")
+
+
+def test_a_scanner_is_deterministic_and_loses_detail():
+    images = np.random.default_rng(0).random((2, 1, 32, 32), dtype=np.float32)
+    coarse = Scanner(resolution=0.5)
+    first, second = seen_by(coarse, images), seen_by(coarse, images)
+    assert np.array_equal(first, second)
+    assert first.shape == images.shape
+    assert first.std() < 0.8 * images.std()
+    assert np.array_equal(seen_by(None, images), images)
+    darker = seen_by(Scanner(gamma=2.0, gain=0.5), images)
+    assert np.allclose(darker, 0.5 * images**2, atol=1e-6)
+
+
+def test_dividing_slices(cases):
+    plan = make_plan()
+    site = load_data(plan, plan.datasets[0], cases, None).sites["north"]
+    five, rest = divide_slices(site, 5)
+    ten, _ = divide_slices(site, 10)
+    assert len(five.training) == 5
+    assert set(five.training.cases) <= set(ten.training.cases)
+    assert not set(five.training.cases) & set(rest.training.cases)
+    assert len(five.training) + len(rest.training) == len(site.training)

@@ -1,0 +1,70 @@
+"""Plans are read strictly, and every plan of the repository is one."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.plan import Plan
+from harness.rows import CATALOGUE
+from ppcmi_sf.errors import InputFileError
+
+PLANS = sorted((Path(__file__).resolve().parents[2] / "benchmarks" / "plans").glob("*.yaml"))
+FIELDS = {
+    "name": "test",
+    "image_size": [64, 64],
+    "budget_cpu_seconds": 5,
+    "datasets": [
+        {"name": "a", "path": "a", "modality": "US", "classes": ["head"]},
+    ],
+    "rows": ["paper", {"base": "fused-blind", "name": "quiet", "latent_noise": 0.0}],
+}
+
+
+def write(tmp_path, **changes) -> Path:
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(FIELDS | changes))
+    return path
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_every_plan_is_valid(path):
+    assert Plan.load(path).rows
+
+
+def test_rows_come_from_the_catalogue_with_changes(tmp_path):
+    paper, quiet = Plan.load(write(tmp_path)).rows
+    assert paper == CATALOGUE["paper"]
+    assert quiet.name == "quiet"
+    assert quiet.latent_noise == 0.0
+    assert quiet.arrangement == "blind"
+    assert quiet.mask_loss == "dice-ce"
+
+
+def test_the_rows_of_the_issue_are_there():
+    paper, first = CATALOGUE["paper"], CATALOGUE["privacy-sf"]
+    assert (paper.mapping, paper.mapping_loss, paper.mask_loss) == ("paper", "mse", "bce-dice")
+    assert paper.latent_noise == 0.0
+    assert not first.use_skips
+    assert not first.keyed
+    assert not CATALOGUE["no-ppm"].pooling
+    assert not CATALOGUE["no-klt"].keyed
+    assert CATALOGUE["separate-networks"].separate
+    assert CATALOGUE["fused-blind-aligned"].alignment == "fresh"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rows": ["no-such-row"]},
+        {"rows": ["paper", "paper"]},
+        {"rows": [{"base": "paper", "no_such_field": 1}]},
+        {"unknown": 1},
+        {"shares": {"image": 0.5, "mask": 0.4}},
+        {"datasets": [{"name": "a", "modality": "US", "classes": ["head"]}]},
+        {"budget_cpu_seconds": 0},
+    ],
+)
+def test_what_is_no_plan(changes, tmp_path):
+    with pytest.raises(InputFileError, match="not a plan"):
+        Plan.load(write(tmp_path, **changes))

@@ -1,0 +1,154 @@
+"""``ppcmi audit`` from files to files: no name of a case, nothing half-written, plain errors."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner
+from typer.main import get_command
+
+from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.passphrase import read_passphrase_file
+from ppcmi_sf.progress import run
+from ppcmi_sf.training.autoencoders import AutoencoderOptions
+from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.workflows.audit_site import AuditSources, audit_site, load_subject
+from ppcmi_sf.workflows.train_site import train_site
+
+CPU = torch.device("cpu")
+OPTIONS = AutoencoderOptions(
+    fit=FitOptions(epochs=3, batch_size=6, learning_rate=6e-3, seed=3), augment=False
+)
+TINY = AuditOptions(seed=1, quick=True, items=4, train_steps=2)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory, ellipses, make_cases, audit_study):
+    """Two trained sites, a key, public images."""
+    root = tmp_path_factory.mktemp("audited")
+    study = audit_study
+    (root / "pass").write_text("correct horse battery\n")
+    (root / "pass").chmod(0o600)
+    cases = {}
+    for number, name in enumerate(("north", "south", "public")):
+        prefix = "Doe-Jane-19" if name == "north" else f"Roe-{name}"
+        images, masks = ellipses(number, 12)
+        cases[name] = make_cases(root / "data" / name, images, masks, prefix)
+        with (root / "data" / name / "manifest.csv").open("w") as table:
+            table.write("file,group\n")
+            table.writelines(f"{case.image.name},{case.group}\n" for case in cases[name])
+    for name in ("north", "south"):
+        run(train_site(root / name, study, name, cases[name], OPTIONS, device=CPU))
+    key = ClientKey.generate("north", study.fingerprint)
+    key.save(root / "north.ppcmikey", read_passphrase_file(root / "pass"))
+    return root, cases, key
+
+
+def line(root, out, *more):
+    return [
+        "audit",
+        str(root / "north"),
+        *("--data", str(root / "data" / "north"), "--key", str(root / "north.ppcmikey")),
+        *("--out", str(out), "--passphrase-file", str(root / "pass"), "--device", "cpu"),
+        *more,
+    ]
+
+
+def test_the_command_writes_a_report_without_a_name(files, tmp_path):
+    from ppcmi_sf.cli.app import app
+
+    root, _, key = files
+    chosen = ("--attack", "wrong-key", "--attack", "cross-decoder", "--items", "4", "--quick")
+    more = ("--partner", str(root / "south"), "--public", str(root / "data" / "public"), "--json")
+    found = CliRunner().invoke(get_command(app), line(root, tmp_path, *chosen, *more))
+    assert found.exit_code == 0, found.output
+    fields = json.loads(found.stdout)
+    assert [result["attack"]["id"] for result in fields["results"]] == [
+        "cross-decoder",
+        "wrong-key",
+    ]
+    assert fields["key_id"] == key.transform_share().key_id
+    written = (tmp_path / "audit.html").read_text() + (tmp_path / "audit.json").read_text()
+    for name in ("Doe", "Roe", "19_0", str(root), "images/", '.png"'):
+        assert name not in written
+    assert "12 public slices of 6 patients" in written
+    assert "autoencoders of 1 partners" in written
+    assert fields["results"][0]["measurements"][0]["n"] == 4
+
+
+def test_people_read_the_headlines(files, tmp_path):
+    from ppcmi_sf.cli.app import app
+
+    root = files[0]
+    words = line(root, tmp_path, "--attack", "known-plaintext", "--items", "4", "--quick")
+    found = CliRunner().invoke(get_command(app), words)
+    assert found.exit_code == 0, found.output
+    assert "relative error on unseen" in found.stdout
+    assert "at least 0.9: met" in found.stdout
+    assert "treat it as patient data" in found.stderr
+
+
+def test_a_wrong_attack_a_wrong_key_and_a_wrong_folder_are_told(files, tmp_path):
+    from ppcmi_sf.cli.app import app
+
+    root = files[0]
+    for words, code, told in (
+        (line(root, tmp_path, "--attack", "guess"), 1, "no attack 'guess'"),
+        (line(root, tmp_path, "--partner", str(root / "data")), 5, "no such file of weights"),
+        (line(root, tmp_path, "--public", str(root / "nowhere")), 3, "nowhere"),
+    ):
+        found = CliRunner().invoke(get_command(app), words)
+        assert found.exit_code == code, found.output
+        assert told in found.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_subject_has_numbers_in_place_of_names(files):
+    root, cases, key = files
+    sources = AuditSources(root / "north", key, cases["north"])
+    subject, failures = run(load_subject(sources, device=CPU))
+    assert failures == []
+    assert not set(subject.members.groups) & set(subject.others.groups)
+    assert len(subject.members) + len(subject.others) == 12
+    assert subject.public_is_own
+    assert "Doe" not in str(subject.members.grid.cases)
+    assert subject.network is None
+
+
+def test_a_cancelled_audit_leaves_nothing(files, tmp_path):
+    root, cases, key = files
+    sources = AuditSources(root / "north", key, cases["north"])
+    job = audit_site(sources, tmp_path / "out", TINY, ["learned-inversion"], device=CPU)
+    for _ in range(30):
+        next(job)
+    job.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_ctrl_c_ends_the_command_and_leaves_nothing(files, tmp_path):
+    root = files[0]
+    words = line(root, tmp_path / "out", "--attack", "learned-inversion")
+    process = subprocess.Popen(
+        [str(Path(sys.executable).with_name("ppcmi")), *words],
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    told = b""
+    while b"%" not in told:
+        one = process.stderr.readline()
+        assert one, f"it ended before it began: {told.decode()}"
+        told += one
+    time.sleep(0.5)
+    started = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+    assert time.monotonic() - started < 30

@@ -1,0 +1,53 @@
+"""A decoder learns one transform for all items, and not one that is new for each."""
+
+import pytest
+
+from ppcmi_sf.audit.attacks import learned_inversion
+from ppcmi_sf.progress import run
+
+
+@pytest.fixture(scope="module")
+def options():
+    from ppcmi_sf.audit.options import AuditOptions
+
+    return AuditOptions(seed=1, quick=True, items=8, train_steps=90)
+
+
+@pytest.fixture(scope="module")
+def result(escrow_subject, options):
+    return run(learned_inversion.run(escrow_subject, options))
+
+
+def test_with_one_transform_for_all_the_number_jumps(result, figure):
+    for method, jump in (("original, 20 known pairs", 0.02), ("regression on 20 known pairs", 0)):
+        sent = figure(result, method, "as sent")
+        fixed = figure(result, method, "one transform for all")
+        assert fixed.value > sent.value + jump
+        assert fixed.value > fixed.chance
+
+
+def test_what_is_sent_gives_no_more_than_the_mean_image(result, figure):
+    assert figure(result, "above that of the mean image").value < 0.05
+
+
+def test_distances_and_spectra_are_the_same_with_one_transform_for_all_and_with_none(
+    result, figure
+):
+    for method in ("regression on 20 known pairs", "nearest known image"):
+        fixed = figure(result, method, "one transform for all")
+        none = figure(result, method, "no transform")
+        assert fixed.value == pytest.approx(none.value, abs=1e-3)
+
+
+def test_more_pairs_are_more(result, figure):
+    one = figure(result, "regression on 1 known", "one transform for all")
+    twenty = figure(result, "regression on 20 known", "one transform for all")
+    assert twenty.value > one.value
+
+
+def test_the_same_seed_gives_the_same_numbers(escrow_subject, fresh):
+    from ppcmi_sf.audit.options import AuditOptions
+
+    tiny = AuditOptions(seed=2, quick=True, items=4, train_steps=3)
+    first, again = (run(learned_inversion.run(fresh(escrow_subject), tiny)) for _ in range(2))
+    assert first.measurements == again.measurements

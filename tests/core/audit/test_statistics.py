@@ -1,0 +1,133 @@
+"""Intervals against closed forms, and what happens at ties and with too few items."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ppcmi_sf.audit import statistics
+from ppcmi_sf.audit.statistics import auc, auc_interval, mean_interval, tpr_at_fpr, wilson
+
+
+def brute_auc(pos, neg):
+    """The definition, pair by pair."""
+    return np.mean([(p > n) + 0.5 * (p == n) for p in pos for n in neg])
+
+
+def test_auc_is_the_share_of_pairs_in_the_right_order():
+    rng = np.random.default_rng(1)
+    for levels in (3, 10_000):  # many ties, and hardly any
+        pos, neg = rng.integers(levels, size=17), rng.integers(levels, size=23)
+        assert auc(pos, neg) == pytest.approx(brute_auc(pos, neg), abs=1e-12)
+    assert auc([1, 2], [0]) == 1
+    assert auc([0], [1, 2]) == 0
+    assert auc([5, 5], [5]) == 0.5
+    assert math.isnan(auc([], [1]))
+
+
+def test_auc_of_two_normal_distributions_is_within_its_interval():
+    """AUC of N(d, 1) against N(0, 1) is Phi(d / sqrt 2)."""
+    truth = 0.5 * (1 + math.erf(1.0 / 2))
+    hits = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        _, low, high = auc_interval(rng.normal(1, 1, 60), rng.normal(0, 1, 60), seed)
+        hits += low <= truth <= high
+    assert hits >= 34  # 95 % of 40 are 38; fewer than 34 has a chance below 2 %
+
+
+def test_auc_s_interval_has_the_width_of_hanley_and_mcneil():
+    rng = np.random.default_rng(0)
+    pos, neg = rng.normal(1, 1, 300), rng.normal(0, 1, 300)
+    value, low, high = auc_interval(pos, neg, 0)
+    q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
+    variance = value * (1 - value) + 299 * (q1 - value**2) + 299 * (q2 - value**2)
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(variance / 300**2), rel=0.12)
+
+
+def test_groups_widen_the_interval():
+    """Ten copies of each of eight patients are eight patients, not eighty."""
+    rng = np.random.default_rng(2)
+    values, names = rng.normal(size=8), [f"p{i}" for i in range(8)]
+    many, groups = np.repeat(values, 10), np.repeat(names, 10).tolist()
+    mean, low, high = mean_interval(many, groups, 0)
+    assert mean == pytest.approx(values.mean())
+    naive = mean_interval(many, list(range(80)), 0)
+    assert (high - low) > 2.5 * (naive[2] - naive[1])
+    once = mean_interval(values, names, 0)
+    assert once[1:] == pytest.approx((low, high))
+    by_item = auc_interval(many, many + 0.5, 0)
+    by_group = auc_interval(many, many + 0.5, 0, groups, groups)
+    assert by_group[0] == by_item[0]
+    assert by_group[2] - by_group[1] > 2 * (by_item[2] - by_item[1])
+
+
+def test_mean_s_interval_is_that_of_the_normal_approximation():
+    values = np.random.default_rng(3).normal(5, 2, 400)
+    _, low, high = mean_interval(values, range(400), 0)
+    half = 1.96 * values.std(ddof=1) / 20
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.04)
+
+
+def test_too_few_groups_resolve_nothing():
+    mean, low, high = mean_interval([1, 2, 3], ["a", "a", "a"], 0)
+    assert mean == 2
+    assert math.isnan(low)
+    assert math.isnan(high)
+    assert all(math.isnan(value) for value in mean_interval([], [], 0))
+    assert auc_interval([1, 2], [0, 0], 0, ["a", "a"], ["b", "c"]) == (1, 0, 1)
+    assert all(math.isnan(value) for value in auc_interval([], [], 0))
+
+
+def test_perfect_separation_is_no_certainty():
+    value, low, high = auc_interval(np.arange(5) + 10, np.arange(5), 0)
+    assert (value, high) == (1, 1)
+    assert 0.5 < low < 0.9
+    more = auc_interval(np.arange(100) + 1000, np.arange(100), 0)
+    assert 0.95 < more[1] < 1
+    none = auc_interval(np.arange(5), np.arange(5) + 10, 0)
+    assert none[:2] == (0, 0)
+    assert none[2] == pytest.approx(1 - low)
+
+
+@pytest.mark.parametrize(("fpr", "expected"), [(0.01, 0.99), (0.1, 0.90), (0.5, 0.5)])
+def test_tpr_of_one_distribution_is_the_fpr(fpr, expected):
+    """Scores 0 … 999 on both sides, in closed form; and reversed."""
+    scores = np.arange(1000.0)
+    value, low, high = tpr_at_fpr(scores, scores, fpr)
+    assert value == pytest.approx(fpr, abs=1e-9)
+    assert low <= value <= high
+    assert tpr_at_fpr(scores + 1000 * expected, scores, fpr)[0] == pytest.approx(1, abs=1e-9)
+
+
+def test_ties_with_the_threshold_are_left_out():
+    assert tpr_at_fpr([1] * 50, [1] * 200, 0.1)[0] == 0
+    # Ten of 100 negatives share the highest score: at 5 % none of them may pass.
+    neg = [0] * 90 + [1] * 10
+    assert tpr_at_fpr([1, 1, 2, 2], neg, 0.05)[0] == 0.5
+    assert tpr_at_fpr([1, 1, 2, 2], neg, 0.1)[0] == 1
+
+
+def test_too_few_negatives_cannot_resolve_a_low_rate():
+    assert statistics.resolvable(100, 0.01)
+    assert not statistics.resolvable(99, 0.01)
+    value, low, high = tpr_at_fpr([1, 3, 5, 7], [2, 4], 0.01)
+    assert value == 0.5  # above every negative
+    assert (low, high) == (0, 1)
+    assert tpr_at_fpr(range(100), range(-100, 0), 0.01)[1] > 0.9
+
+
+def test_wilson_s_interval():
+    """Figures of Newcombe, Statist. Med. 17 (1998), table I, method 3."""
+    assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(15 / 148, 148) == pytest.approx((0.0624, 0.1605), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=1e-4)
+    assert wilson(1, 29) == pytest.approx((0.8830, 1), abs=1e-4)
+
+
+def test_a_seed_gives_the_same_interval():
+    rng = np.random.default_rng(5)
+    pos, neg = rng.normal(size=30), rng.normal(size=30)
+    assert auc_interval(pos, neg, 7) == auc_interval(pos, neg, 7)
+    assert auc_interval(pos, neg, 7) != auc_interval(pos, neg, 8)
+    assert tpr_at_fpr(pos, neg, 0.1, seed=1) == tpr_at_fpr(pos, neg, 0.1, seed=1)
