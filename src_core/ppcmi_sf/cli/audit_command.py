@@ -54,6 +54,10 @@ def audit(
         Path | None,
         typer.Option("--public", help="Images like the site's, of others, as an attacker has."),
     ] = None,
+    unseen: Annotated[
+        Path | None,
+        typer.Option("--unseen", help="Images with masks of patients that no training saw."),
+    ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer items, shorter trainings: a first look.")
     ] = False,
@@ -82,7 +86,12 @@ def audit(
     cases, problems = find(data, layout, masks, need_masks=True)
     client_key = Credentials(home, passphrase_file).key(key)
     sources = AuditSources(
-        site_dir, client_key, cases, partner or [], find_cases(public) if public else []
+        site_dir,
+        client_key,
+        cases,
+        partner or [],
+        find_cases(public) if public else [],
+        find_cases(unseen, need_masks=True) if unseen else [],
     )
     job = audit_site(sources, out, options, attack or [], device=pick_device(device))
     found = drive(job)

@@ -29,7 +29,7 @@ from ppcmi_sf.models.store import load_model, read_header
 from ppcmi_sf.progress import Job, Progress, Result
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import GridSlices, load_site_data
-from ppcmi_sf.workflows.folders import SiteFolder, load_mapping_network
+from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord, load_mapping_network
 
 LOADING = 0.03  # share of the progress
 PARTS = 10_000
@@ -53,6 +53,10 @@ class AuditSources:
     public
         Cases like the site's, of other patients; masks are not needed. None: the cases that
         the site set apart are taken.
+    unseen
+        More cases with masks that neither the site's autoencoders nor the mapping network were
+        trained on: whether somebody took part in a training can only be asked with enough of
+        both.
     """
 
     folder: Path
@@ -60,6 +64,7 @@ class AuditSources:
     cases: Sequence[Case]
     partners: Sequence[Path] = ()
     public: Sequence[Case] = ()
+    unseen: Sequence[Case] = ()
 
 
 @dataclass(frozen=True)
@@ -129,13 +134,20 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
     numbers = _numbers(sources.cases)
     members = _grouped(data.training, sources.cases, numbers)
     others = _grouped(data.validation, sources.cases, numbers)
+    failures = list(data.failures)
+    if sources.unseen:
+        first = len(numbers) + len(_numbers(sources.public))
+        unseen, problems = yield from _load_unseen(sources, study, record, first)
+        others = GroupedSlices.join([others, unseen])
+        failures += problems
     if len(members) + len(others) < LEAST_SLICES or len(others) == 0:
         raise TrainingError(
             f"There are {len(members)} slices of the training and {len(others)} of patients that "
             "were set apart; an audit needs some of both.",
-            hint="Give the whole data folder that the site was trained on.",
+            hint="Give the whole data folder that the site was trained on, and patients that it "
+            "never saw.",
         )
-    public, failures = others, list(data.failures)
+    public = others
     if sources.public:
         first = len(numbers)
         public, problems = yield from _load_public(sources.public, study, first)
@@ -153,6 +165,21 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
         partners=partners,
     )
     return subject, failures
+
+
+def _load_unseen(
+    sources: AuditSources, study: StudySpec, record: TrainingRecord, first_group: int
+) -> Job[tuple[GroupedSlices, Failures]]:
+    """Slices of patients of no training; their numbers go on from ``first_group``."""
+    data = yield from load_site_data(
+        sources.unseen,
+        study,
+        validation_groups=(),
+        slice_axis=record.slice_axis,
+        frame=record.frame,
+    )
+    numbers = {group: first_group + number for group, number in _numbers(sources.unseen).items()}
+    return _grouped(data.training, sources.unseen, numbers), list(data.failures)
 
 
 def _numbers(cases: Sequence[Case]) -> dict[str, int]:

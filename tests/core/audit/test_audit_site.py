@@ -122,6 +122,21 @@ def test_the_subject_has_numbers_in_place_of_names(files):
     assert subject.network is None
 
 
+def test_patients_of_no_training_count_as_others(files):
+    root, cases, key = files
+    alone = run(load_subject(AuditSources(root / "north", key, cases["north"]), device=CPU))[0]
+    sources = AuditSources(
+        root / "north", key, cases["north"], public=cases["public"], unseen=cases["south"]
+    )
+    subject, failures = run(load_subject(sources, device=CPU))
+    assert failures == []
+    assert len(subject.others) == len(alone.others) + 12
+    assert len(subject.members) == len(alone.members)
+    parts = [set(part.groups) for part in (subject.members, subject.others, subject.public)]
+    assert not any(parts[one] & parts[two] for one, two in ((0, 1), (0, 2), (1, 2)))
+    assert "Roe" not in str(subject.others.grid.cases)
+
+
 def test_a_cancelled_audit_leaves_nothing(files, tmp_path):
     root, cases, key = files
     sources = AuditSources(root / "north", key, cases["north"])
