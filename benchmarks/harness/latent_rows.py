@@ -101,12 +101,13 @@ class LatentRun:
             fit=options_for(self.plan.steps.autoencoder, self.seed),
             mask_loss=row.mask_loss,
             latent_noise=row.latent_noise,
+            guidance=row.guidance,
         )
 
         def train(stage: Stage) -> nn.Module:
             task = AutoencoderTask(self.study, role, data, options, CPU)
             fit_within(task, options.fit, budget, self.plan, stage)
-            return task.model
+            return task.autoencoder
 
         settings: dict[str, Any] = {
             "data": site_digest(data),
@@ -120,6 +121,8 @@ class LatentRun:
         }
         if role == "mask":
             settings |= {"loss": row.mask_loss, "noise": row.latent_noise}
+        elif row.guidance > 0:
+            settings |= {"loss": row.mask_loss, "guidance": row.guidance}
         return self._staged(f"{role}-autoencoder", name, settings, role, train)
 
     def _staged(

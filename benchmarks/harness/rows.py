@@ -22,6 +22,8 @@ class Row(BaseModel):
         ``central-unet``: one U-Net on all images. ``site-unet``: one per site.
         ``fedavg``: federated averaging. ``latents``: this project's method. ``new-site``:
         the same, for a site that joins a network which the others have trained.
+    guidance
+        How much the image autoencoder is guided by the site's masks; 0 is not at all.
     keyed
         Whether latents pass through the keyed transform.
     pooling
@@ -54,6 +56,7 @@ class Row(BaseModel):
     separate: bool = False
     mask_loss: MaskLoss = "dice-ce"
     latent_noise: float = 0.25
+    guidance: float = 1.0
     mapping_loss: MappingLoss = "normalised"
     adapters: bool | None = None
     copies: int | None = None
@@ -70,6 +73,7 @@ _PAPER = Row(
     mapping="paper",
     mask_loss="bce-dice",
     latent_noise=0.0,
+    guidance=0.0,
     mapping_loss="mse",
     batch_size=8,
 )
@@ -94,6 +98,8 @@ CATALOGUE = {
         _BLIND,
         _like(_ESCROW, "fused-escrow-aligned", alignment="fresh"),
         _like(_BLIND, "fused-blind-aligned", alignment="fresh"),
+        _like(_ESCROW, "fused-escrow-unguided", guidance=0.0),
+        _like(_BLIND, "fused-blind-unguided", guidance=0.0),
         _like(_PAPER, "no-klt", keyed=False),
         _like(_PAPER, "no-skips", use_skips=False),
         _like(_PAPER, "no-ppm", pooling=False),

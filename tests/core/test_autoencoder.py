@@ -13,6 +13,7 @@ from ppcmi_sf.training.autoencoders import (
 )
 from ppcmi_sf.training.dataset import GridSlices, SiteData
 from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.losses import mask_loss
 
 CPU = torch.device("cpu")
 
@@ -150,13 +151,52 @@ def test_batches_depend_on_seed_and_epoch_alone(make_study, ellipses):
     def batches(seed, epoch):
         options = AutoencoderOptions(fit=FitOptions(batch_size=2, seed=seed))
         task = AutoencoderTask(study, "image", data, options, CPU)
-        return torch.cat(list(task.train_batches(epoch)))
+        return torch.cat([values for values, _ in task.train_batches(epoch)])
 
     same = batches(1, 2)
     assert same.shape == (5, 1, 64, 64)
     assert torch.equal(batches(1, 2), same)
     assert not torch.equal(batches(1, 3), same)
     assert not torch.equal(batches(2, 2), same)
+
+
+def test_a_guide_changes_what_the_image_latents_are_trained_for(make_study, ellipses):
+    """The guide's loss falls, and its gradient reaches the encoder."""
+    study, data = make_study(), site_data(ellipses, count=12, classes=2)
+    options = AutoencoderOptions(fit=FitOptions(epochs=15, batch_size=6), augment=False)
+    task = AutoencoderTask(study, "image", data, options, CPU)
+    guide = task.model.reader
+    values, masks = next(iter(task.train_batches(0)))
+    task.model.train()
+    mask_loss("dice-ce")(guide(task.autoencoder.encode(values)), masks).backward()
+    first = task.autoencoder.encoder.stages[0][0][0][0].weight.grad
+    assert first.abs().max() > 0
+
+    model, report = run(train_autoencoder(study, "image", data, options, device=CPU))
+    assert isinstance(model, Autoencoder)  # the guide is thrown away
+    assert report.train_losses[-1] < 0.5 * report.train_losses[0]
+    plain = AutoencoderOptions(fit=options.fit, augment=False, guidance=0.0)
+    other, _ = run(train_autoencoder(study, "image", data, plain, device=CPU))
+    assert not torch.equal(
+        model.encoder.stages[0][0][0][0].weight, other.encoder.stages[0][0][0][0].weight
+    )
+
+
+def test_the_guide_is_for_images_alone(make_study, ellipses):
+    study, data = make_study(), site_data(ellipses, count=4, classes=2)
+    fitting = FitOptions(batch_size=4)
+    sizes = {
+        (role, guidance): sum(
+            value.numel()
+            for value in AutoencoderTask(
+                study, role, data, AutoencoderOptions(fit=fitting, guidance=guidance), CPU
+            ).model.parameters()
+        )
+        for role in ("image", "mask")
+        for guidance in (0.0, 1.0)
+    }
+    assert sizes["mask", 0.0] == sizes["mask", 1.0]
+    assert sizes["image", 0.0] < sizes["image", 1.0]
 
 
 def test_noise_is_for_mask_training_alone(make_study, ellipses):

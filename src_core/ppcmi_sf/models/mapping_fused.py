@@ -37,7 +37,13 @@ class FusedTrunk(nn.Module):
         self.names = [scale.name for scale in scales]
         widths = [max(scale.channels, minimum_width) for scale in scales]
         self.enter = nn.ModuleList(
-            ConvNormRelu(scale.channels + (widths[level - 1] if level else 0), width)
+            # At the coarser levels 1×1 is enough: what comes down has seen its neighbours, and
+            # residual blocks follow. 3×3 would cost a fifth of all weights.
+            ConvNormRelu(
+                scale.channels + (widths[level - 1] if level else 0),
+                width,
+                kernel=1 if level else 3,
+            )
             for level, (scale, width) in enumerate(zip(scales, widths, strict=True))
         )
         blocks = [1] * (len(scales) - 1) + [coarse_blocks]

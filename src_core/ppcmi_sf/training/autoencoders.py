@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
-from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
+from ppcmi_sf.models.autoencoder import Autoencoder, Decoder, one_hot
 from ppcmi_sf.progress import Job
-from ppcmi_sf.study import StudySpec
+from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
 from ppcmi_sf.training.augment import Augmenter
 from ppcmi_sf.training.dataset import (
     GridSlices,
@@ -43,12 +43,31 @@ class AutoencoderOptions:
         Standard deviation of Gaussian noise on the mask latents while the mask
         autoencoder trains, in units of each channel's own spread. A decoder
         that has seen noise reads what a mapping network writes better.
+    guidance
+        Weight of a second loss of the image autoencoder: a decoder of its own, which is thrown
+        away afterwards, has to read the site's masks out of the image latents. They then hold
+        what segmentation needs, not only what reconstruction needs. 0 switches it off.
     """
 
     fit: FitOptions = field(default_factory=FitOptions)
     mask_loss: MaskLoss = "dice-ce"
     augment: bool = True
     latent_noise: float = 0.25
+    guidance: float = 1.0
+
+
+Batch = tuple[Tensor, Tensor]
+"""What goes in and should come out, and one-hot masks."""
+
+
+class _Guided(nn.Module):
+    """An image autoencoder, and a decoder that reads masks out of its latents."""
+
+    def __init__(self, study: StudySpec) -> None:
+        super().__init__()
+        self.autoencoder = Autoencoder(study, "image")
+        widths = AUTOENCODER_WIDTHS[study.autoencoder]
+        self.reader = Decoder(study.class_count, widths, use_skips=study.use_skips)
 
 
 class AutoencoderTask:
@@ -72,17 +91,26 @@ class AutoencoderTask:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.fit.seed)
-            model = Autoencoder(study, role)
-        self.model = place(model, device)
+            guided = role == "image" and options.guidance > 0
+            model = _Guided(study) if guided else Autoencoder(study, role)
+        self.model: nn.Module = place(model, device)
         self._loss = image_loss() if role == "image" else mask_loss(options.mask_loss)
+        self._guide = mask_loss(options.mask_loss)
         self._noise = torch.Generator(device="cpu")
         self._augment = augmenter_for(study) if options.augment else None
+
+    @property
+    def autoencoder(self) -> Autoencoder:
+        """What is trained, without what only helps to train it."""
+        found = self.model.autoencoder if isinstance(self.model, _Guided) else self.model
+        assert isinstance(found, Autoencoder)
+        return found
 
     def steps(self) -> int:
         """Batches per epoch."""
         return batch_count(len(self.data.training), self.options.fit.batch_size)
 
-    def train_batches(self, epoch: int) -> Iterator[Tensor]:
+    def train_batches(self, epoch: int) -> Iterator[Batch]:
         """Shuffled and augmented batches, a function of seed and epoch."""
         seed = self.options.fit.seed
         self._noise.manual_seed(seed * 1_000_003 + epoch)
@@ -90,20 +118,24 @@ class AutoencoderTask:
         for indices in batches(order, self.steps()):
             yield self._load(self.data.training, indices, (seed, epoch))
 
-    def validation_batches(self) -> Iterator[Tensor]:
+    def validation_batches(self) -> Iterator[Batch]:
         """The validation slices in order, as they are."""
         data = self.data.validation
         for start in range(0, len(data), self.options.fit.batch_size):
             stop = min(start + self.options.fit.batch_size, len(data))
             yield self._load(data, np.arange(start, stop), None)
 
-    def loss(self, batch: Tensor) -> Tensor:
-        """Reconstruction loss of a batch."""
-        pyramid = self.model.encode(batch)
+    def loss(self, batch: Batch) -> Tensor:
+        """Reconstruction loss of a batch, and that of the guide."""
+        values, masks = batch
+        pyramid = self.autoencoder.encode(values)
         if self.model.training and self.role == "mask" and self.options.latent_noise > 0:
             pyramid = pyramid.map(self._noisy)
-        logits: Tensor = self.model.decoder(pyramid)
-        return self._loss(logits, batch)
+        logits: Tensor = self.autoencoder.decoder(pyramid)
+        loss = self._loss(logits, values)
+        if isinstance(self.model, _Guided):
+            loss = loss + self.options.guidance * self._guide(self.model.reader(pyramid), masks)
+        return loss
 
     def _noisy(self, latents: Tensor) -> Tensor:
         noise = torch.randn(latents.shape, generator=self._noise).to(latents.device)
@@ -112,7 +144,7 @@ class AutoencoderTask:
 
     def _load(
         self, data: GridSlices, indices: npt.NDArray[np.intp], seed: tuple[int, int] | None
-    ) -> Tensor:
+    ) -> Batch:
         images, masks = [], []
         for index in indices:
             image, mask = data.images[index].astype(np.float32), data.masks[index]
@@ -120,11 +152,12 @@ class AutoencoderTask:
                 image, mask = self._augment(image, mask, (*seed, int(index)))
             images.append(image)
             masks.append(mask)
-        if self.role == "image":
-            batch = torch.from_numpy(np.stack(images))
-        else:
-            batch = one_hot(torch.from_numpy(np.stack(masks)), self.study.class_count)
-        return batch.to(self.device, memory_format=torch.channels_last)
+        labels = one_hot(torch.from_numpy(np.stack(masks)), self.study.class_count)
+        target = labels.to(self.device, memory_format=torch.channels_last)
+        if self.role == "mask":
+            return target, target
+        values = torch.from_numpy(np.stack(images))
+        return values.to(self.device, memory_format=torch.channels_last), target
 
 
 def augmenter_for(study: StudySpec, *, strength: float = 1.0) -> Augmenter:
@@ -152,22 +185,25 @@ def train_autoencoder(
     """
     require_two_values(len(data.training), study)
     require_memory(
-        autoencoder_training_bytes(study, role, options.fit.batch_size, data.training.byte_count),
+        autoencoder_training_bytes(study, role, options, data.training.byte_count),
         device,
         f"Training the {role} autoencoder",
     )
     task = AutoencoderTask(study, role, data, options, device)
     report = yield from fit(task, options.fit, checkpoint=checkpoint, signature=signature)
-    return task.model, report
+    return task.autoencoder, report
 
 
 def autoencoder_training_bytes(
-    study: StudySpec, role: str, batch_size: int, data_bytes: int
+    study: StudySpec, role: str, options: AutoencoderOptions, data_bytes: int
 ) -> int:
     """Estimate the peak memory of a training, in bytes."""
     channels = study.channels if role == "image" else study.class_count
     with torch.device("meta"):
         model = Autoencoder(study, role)
-        activations = activation_bytes(model, torch.empty(batch_size, channels, *study.image_size))
+        batch = torch.empty(options.fit.batch_size, channels, *study.image_size)
+        activations = activation_bytes(model, batch)
     parameters = sum(value.numel() for value in model.parameters())
+    if role == "image" and options.guidance > 0:
+        parameters, activations = 2 * parameters, 2 * activations  # the reader is half as large
     return training_bytes(parameters, activations, data_bytes)
