@@ -79,6 +79,7 @@ class _Tour:
         for title, module, name, shot in (
             ("Train site models", "train_widget", "TrainWidget", "train"),
             ("Mapping server", "server_widget", "ServerWidget", "server"),
+            ("Privacy audit", "audit_widget", "AuditWidget", "audit"),
             ("Open study", "open_study", "OpenStudy", "open-study"),
         ):
             loaded = __import__(f"napari_ppcmi._widgets.{module}", fromlist=[name])

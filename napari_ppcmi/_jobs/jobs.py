@@ -15,6 +15,7 @@ from typing import Any
 from qtpy.QtCore import QEventLoop, QObject, Qt, QTimer, Signal
 
 from napari_ppcmi._jobs.process import EVENT_ENDED, WorkerProcess
+from napari_ppcmi._protocol.audit import AuditSite
 from napari_ppcmi._protocol.keys import Lock, Unlock, Unlocked
 from napari_ppcmi._protocol.message import OUT_OF_MEMORY, Answer, Failure, Request
 from napari_ppcmi._protocol.training import TrainServer, TrainSite
@@ -223,7 +224,7 @@ class Jobs(QObject):
         if job is None:
             return  # it ended meanwhile
         self._last_use = time.monotonic()
-        heavy = isinstance(job.request, TrainSite | TrainServer) or event == "cancelled"
+        heavy = isinstance(job.request, TrainSite | TrainServer | AuditSite) or event == "cancelled"
         heavy = heavy or (isinstance(message, Failure) and message.kind == OUT_OF_MEMORY)
         if heavy and self._process is not None and self.running is None:
             self._recycle()

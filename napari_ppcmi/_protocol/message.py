@@ -118,7 +118,7 @@ def from_head(head: dict[str, Any], arrays: tuple[Array, ...]) -> Message:
 
 @cache
 def _vocabulary() -> dict[str, type[Message]]:
-    for topic in ("keys", "images", "bundles", "joining", "training"):
+    for topic in ("keys", "images", "bundles", "joining", "training", "audit"):
         import_module(f"napari_ppcmi._protocol.{topic}")
     return _classes(Message)
 

@@ -17,6 +17,7 @@ _PHRASES = (
      "Tick at least one recipient"),
     (r", or name somebody with --to", ", or choose somebody else"),
     (r" \(--to\)", ""),
+    (r"\(only without --quick\)", "(only in full)"),
     (r", or name another folder with --home", ""),
     (r" \(--home\)", ""),
     (r"'ppcmi site protect' without --pairs", "the Encode page"),

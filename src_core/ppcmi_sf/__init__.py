@@ -1,4 +1,4 @@
-"""PPCMI-SF: privacy-preserving collaborative segmentation; the engine, without Qt or napari.
+"""PPCMI-SF: segmentation that sites train together without images; the engine, no Qt or napari.
 
 The names below are the public API. They are loaded on first use, so that
 importing this package imports neither torch nor MONAI.

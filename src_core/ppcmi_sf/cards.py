@@ -109,7 +109,7 @@ class ContactCard(BaseModel):
         return True
 
     def encryption_key(self) -> X25519PublicKey:
-        """The key to encrypt to."""
+        """The X25519 key that files for this party are encrypted to."""
         return X25519PublicKey.from_public_bytes(bytes.fromhex(self.encrypt_key))
 
     def seal(self, data: bytes, info: bytes) -> bytes:

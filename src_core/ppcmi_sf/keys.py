@@ -83,7 +83,7 @@ class _SiteSecret:
 
     @property
     def key_id(self) -> str:
-        """A short hash of the secret, safe to show."""
+        """A short hash of the secret, which may be shown."""
         return hashlib.sha256(_CONTEXT + b"/key-id" + self.secret).hexdigest()[:16]
 
 

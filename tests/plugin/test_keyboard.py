@@ -28,6 +28,7 @@ from qtpy.QtWidgets import (
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.bundles import ExportReview
 from napari_ppcmi._protocol.keys import IdentityInfo, LookAtHome
+from napari_ppcmi._widgets.audit_widget import AuditWidget
 from napari_ppcmi._widgets.contacts_panel import CompareDialog
 from napari_ppcmi._widgets.decode_page import DecodePage
 from napari_ppcmi._widgets.encode_page import EncodePage
@@ -58,7 +59,7 @@ WIDTH, HEIGHT = 320, 900
 MOST_STEPS = 100
 PAGES = (
     KeyPage, EncodePage, ExchangePage, DecodePage, SegmentWidget, OpenStudy, TrainWidget,
-    ServerWidget, Workspace,
+    ServerWidget, AuditWidget, Workspace,
 )  # fmt: skip
 DIALOGS = (
     NewIdentityDialog, RenewIdentityDialog, NewKeyDialog, RotateKeyDialog, NewStudyDialog,
@@ -228,7 +229,7 @@ def show_all(page: QWidget) -> None:
         part = getattr(page, name, None)
         if isinstance(part, QWidget):
             part.show()
-    if isinstance(page, SegmentWidget | TrainWidget):
+    if isinstance(page, SegmentWidget | TrainWidget | AuditWidget):
         page.panel.cancel.parentWidget().show()
     if isinstance(page, TrainWidget):
         page.from_layers.click()

@@ -19,6 +19,7 @@ from napari_ppcmi._jobs import jobs_for, peek_jobs
 
 LABELS = {
     "napari/file/io_utilities": ("File", "IO Utilities"),
+    "napari/layers/measure": ("Layers", "Measure"),
     "napari/layers/segment": ("Layers", "Segment"),
 }
 MANIFEST = PluginManifest.from_file(Path(napari_ppcmi.__file__).parent / "napari.yaml")

@@ -19,6 +19,7 @@ _MODULES = {
     "exchange": ("ScanFolder", "TakeIn", "MapHere", "InstallModel", "ReadLog", "ExportLog"),
     "reveal": ("Reveal", "OpenRevealed"),
     "training": ("NewStudy", "TrainSite", "TrainServer", "AnswerQueries", "PublishModel"),
+    "audit": ("AuditSite",),
 }  # fmt: skip
 _HOMES = {request: module for module, requests in _MODULES.items() for request in requests}
 

@@ -47,7 +47,7 @@ def read(
     if not is_usable(affine):
         raise InputFileError(
             path,
-            "its header places the voxels nowhere (the affine cannot be inverted).",
+            "its header places the voxels nowhere (the affine has no inverse).",
             hint="Convert it again from the original images.",
         )
     if data.ndim == 3:  # one slice: (rows, columns) like every 2D image

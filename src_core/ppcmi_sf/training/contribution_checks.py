@@ -200,7 +200,7 @@ def _duplicates(name: str, inputs: LatentPyramid) -> list[Suspicion]:
         repeated += int(((distances < ALIKE) & earlier).any(dim=1).sum())
     if repeated < max(2, NOTABLE * len(flat)):
         return []
-    text = f"{repeated} of {len(flat)} items repeat an earlier one"
+    text = f"{repeated} of {len(flat)} items repeat an earlier one (empty slices of a volume do)"
     return [Suspicion(name, "duplicates", repeated, text)]
 
 

@@ -190,7 +190,7 @@ def fit(
     ----------
     checkpoint
         Where to write the state after every epoch, and to go on from when it is
-        there. The caller removes it once the result is safe.
+        there. The caller removes it once the result is written.
     signature
         Names settings and data. A checkpoint of another signature is not used.
 

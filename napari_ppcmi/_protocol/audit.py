@@ -1,0 +1,69 @@
+"""The privacy audit: what an attacker gets from the open site's own models and features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_ppcmi._protocol.bundles import CaseProblem
+from napari_ppcmi._protocol.message import Answer, Request
+
+
+class AuditSite(Request):
+    """Attack the open site and write the report. Answer: :class:`Audited`.
+
+    Attributes
+    ----------
+    data
+        What the site was trained on.
+    partners
+        Folders of other sites of the study.
+    public
+        Images like the site's, of others; none: those that the site set apart are taken.
+    thorough
+        Longer trainings and more images than for a first look.
+    attacks
+        Ids; all where none is named.
+    """
+
+    data: Path
+    out: Path
+    partners: tuple[Path, ...] = ()
+    public: Path | None = None
+    thorough: bool = False
+    attacks: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+
+
+class AuditRow(Answer):
+    """A number of an attack, in words; for an attack that was not run only the reason."""
+
+    attack: str
+    measured: str
+    number: str = ""
+    interval: str = ""
+    n: str = ""
+    chance: str = ""
+    aim: str = ""
+
+
+class Audited(Answer):
+    """What came of it.
+
+    Attributes
+    ----------
+    caution
+        What the numbers do not promise.
+    not_tested
+        What was left open, a line each.
+    data
+        What was attacked and with what, in plain words.
+    """
+
+    html: Path
+    json_file: Path
+    rows: tuple[AuditRow, ...]
+    caution: str
+    not_tested: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    problems: tuple[CaseProblem, ...] = ()
