@@ -37,7 +37,7 @@ SuspicionKind = Literal["duplicates", "outliers", "scale", "unrelated", "size"]
 
 CHUNK = 32
 HUGE = 100.0  # root mean square; encoders end in batch normalisation, which gives about 1
-CONSTANT = 0.01  # spread over the places, relative to the root mean square
+CONSTANT = 1e-3  # spread over the places, relative to the root mean square; float16 rounds to 5e-4
 ALIKE = 0.03  # relative distance of two items; other slices of a patient are at 0.07 or more
 OUTLYING = 8.0  # robust standard deviations of the logarithm of an item's spread
 SCALE_RATIO = 4.0

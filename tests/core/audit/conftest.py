@@ -50,7 +50,7 @@ def phantoms(style: int, count: int, first: int, first_group: int) -> GroupedSli
 def trained(study: StudySpec, slices: GroupedSlices, role: str, epochs: int, seed: int = 3):
     fit = FitOptions(epochs=epochs, batch_size=6, learning_rate=6e-3, patience=epochs, seed=seed)
     data = SiteData(slices.grid, slices.take(np.arange(0)).grid)
-    options = AutoencoderOptions(fit=fit, augment=False)
+    options = AutoencoderOptions(fit=fit, augment=False, guidance=0.0)
     return run(train_autoencoder(study, role, data, options, device=CPU))[0]
 
 

@@ -75,8 +75,8 @@ def test_the_command_writes_a_report_without_a_name(files, tmp_path):
         "wrong-key",
     ]
     assert fields["key_id"] == key.transform_share().key_id
-    written = (tmp_path / "audit.html").read_text() + (tmp_path / "audit.json").read_text()
-    for name in ("Doe", "Roe", "19_0", str(root), "images/", '.png"'):
+    written = "".join((tmp_path / name).read_text("utf-8") for name in ("audit.html", "audit.json"))
+    for name in ("Doe-Jane", "Roe-", "19_0", str(root), "images/", '.png"'):
         assert name not in written
     assert "12 public slices of 6 patients" in written
     assert "autoencoders of 1 partners" in written

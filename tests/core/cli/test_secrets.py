@@ -185,6 +185,9 @@ def succeeding(chain, tmp):
     yield ("key", "remember", spare, "--passphrase-file", new)
     yield ("key", "show", spare, "--check")
     yield ("key", "forget", spare)
+    yield ("audit", chain.at("sites", "north"), "--data", chain.at("data", "north"), "--key",
+           chain.key("north"), "--out", tmp / "audit", "--quick", "--attack", "known-plaintext",
+           "--items", 4, *chain.known)  # fmt: skip
     yield ("doctor",)
     yield ("demo", "--images-only", "--out", tmp / "demo")
 
@@ -284,6 +287,7 @@ def failing(chain, tmp_path):
     yield ("join", "remove", "n", *study, "--out", out, *server)
     yield ("join", "renew", "--study", key, "--out", out, *server)
     yield ("key", "forget", chain.passphrase_file)
+    yield ("audit", key, "--data", key, "--key", chain.key("north"), "--out", out)
     yield ("doctor", "--no-such-option")
 
 
