@@ -30,7 +30,8 @@ VERBS = sorted(verbs())
 
 def test_the_verbs_of_the_contract_are_there():
     assert [" ".join(words) for words in VERBS] == [
-        "audit", "contact add", "contact list", "contact remove", "contact revoke", "demo", "doctor",
+        "audit",
+        "contact add", "contact list", "contact remove", "contact revoke", "demo", "doctor",
         "evaluate", "identity export", "identity fingerprint", "identity forget", "identity new",
         "identity passphrase", "identity remember", "identity renew",
         "identity show", "inspect", "join accept", "join approve", "join remove", "join renew",
