@@ -28,7 +28,6 @@ from harness.installed import (
     Installed,
     install,
     segment_command,
-    set_threads,
     speed_study,
     write_volume,
 )
@@ -150,7 +149,7 @@ def main() -> None:
     parser.add_argument("--slices", type=int, nargs="*", default=[120, 480])
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
-    set_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)
     one_image(arguments.size, arguments.preset, arguments.rounds)
     with tempfile.TemporaryDirectory() as folder:
         root, size = Path(folder), (arguments.size, arguments.size)

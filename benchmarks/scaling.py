@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from harness.budget import Portioned
-from harness.installed import own_peak_mib, set_threads, speed_study
+from harness.installed import own_peak_mib, speed_study
 from harness.traffic import bundle_bytes
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Progress, run
@@ -31,8 +31,6 @@ from ppcmi_sf.training.loop import FitOptions, fit
 from ppcmi_sf.training.mapping import MappingOptions, MappingTask, SitePairs
 
 DEFAULTS = {"sites": [1, 3, 10, 30], "pairs": [500, 1000, 2000], "sizes": [128, 256, 512]}
-
-
 HEADS = ["sites", "pairs", "size", "s to start", "s a step", "s a pass", "M parameters"]
 HEADS += ["MB sent", "peak MiB", "without pairs MiB"]
 
@@ -96,16 +94,12 @@ def main() -> None:
     arguments = parser.parse_args()
     lists = {name: getattr(arguments, name) for name in DEFAULTS}
     if arguments.here:
-        set_threads(arguments.threads)
+        torch.set_num_threads(arguments.threads)
         first = [values[0] for values in lists.values()]
         print(json.dumps(measure(*first, arguments.preset, arguments.steps)))
         return
-    print(
-        "| sites | pairs | size | s to start | s a step | s a pass | M parameters | MB sent |",
-        end="",
-    )
-    print(" peak MiB | without pairs MiB |")
-    print("|---" * 10 + "|")
+    print(f"| {' | '.join(HEADS)} |")
+    print("|---" * len(HEADS) + "|")
     # Each list varied by itself, the others at their first value but one.
     middle = {name: values[min(1, len(values) - 1)] for name, values in lists.items()}
     settings = dict.fromkeys(

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
+from ppcmi_sf.audit.statistics import auc
 from ppcmi_sf.data import find_cases
 from ppcmi_sf.item_transform import ItemTransform
 from ppcmi_sf.keys import ClientKey
@@ -77,13 +77,12 @@ def features(pyramid: LatentPyramid) -> dict[str, Tensor]:
     return found
 
 
-def auc(feature: Tensor, patients: np.ndarray) -> float:
+def auc_of_nearness(feature: Tensor, patients: np.ndarray) -> float:
     """How well nearness in a feature tells pairs of one patient from others."""
     pairs = np.triu_indices(len(patients), 1)
     nearness = -torch.cdist(feature, feature).numpy()[pairs]
     same = (patients[:, None] == patients[None])[pairs]
-    ranks = rankdata(nearness)[same].sum() - same.sum() * (same.sum() + 1) / 2
-    return float(ranks / (same.sum() * (~same).sum()))
+    return auc(nearness[same], nearness[~same])
 
 
 def main() -> None:
@@ -107,7 +106,8 @@ def main() -> None:
     }
     print(f"{len(patients)} slices of {len(set(patients))} patients")
     for label, pyramid in made.items():
-        found = {name: auc(value, patients) for name, value in features(pyramid).items()}
+        numbers = features(pyramid).items()
+        found = {name: auc_of_nearness(value, patients) for name, value in numbers}
         best = max(found, key=lambda name: abs(found[name] - 0.5))
         print(f"{label:24} furthest from 0.5: {found[best]:.3f} ({best})")
         print("    " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))

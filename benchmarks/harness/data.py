@@ -25,7 +25,6 @@ from ppcmi_sf.imaging import GridFit, fit_to_grid, iter_grid_slices, read_image
 from ppcmi_sf.progress import run
 from ppcmi_sf.study import StudySpec, make_classes
 from ppcmi_sf.training.dataset import (
-    GridSlices,
     SiteData,
     choose_validation_groups,
     load_site_data,
@@ -174,14 +173,8 @@ def divide_slices(data: SiteData, count: int) -> tuple[SiteData, SiteData]:
     The order depends on nothing, so the first 10 are the first 5 and 5 more.
     """
     order = np.random.default_rng(0).permutation(len(data.training))
-    first, rest = (take(data.training, np.sort(part)) for part in (order[:count], order[count:]))
+    first, rest = (data.training.take(np.sort(part)) for part in (order[:count], order[count:]))
     return replace(data, training=first), replace(data, training=rest)
-
-
-def take(part: GridSlices, indices: npt.NDArray[np.intp]) -> GridSlices:
-    """Some slices."""
-    cases = tuple(part.cases[index] for index in indices)
-    return GridSlices(part.images[indices], part.masks[indices], cases)
 
 
 def _site_data(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import secrets
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic import SecretStr
 
 from ppcmi_sf.files import write_text
@@ -146,10 +144,5 @@ def segment_command(where: Installed, image: Path, out: Path, threads: int) -> C
 
 
 def own_peak_mib() -> float:
-    """Largest resident size of this process so far (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def set_threads(count: int) -> None:
-    """Threads of torch in this process."""
-    torch.set_num_threads(count)
+    """Largest resident size of this process so far."""
+    return _high_water_mib(os.getpid())

@@ -52,7 +52,7 @@ class UNetTask:
         device: torch.device,
     ) -> None:
         self.study, self.options, self.device = study, options, device
-        self.training, self.validation = join(training), join(validation)
+        self.training, self.validation = GridSlices.join(training), GridSlices.join(validation)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             network = make_unet(study)
@@ -105,15 +105,6 @@ class UNetTask:
         tensor = torch.from_numpy(np.stack(images)).to(self.device)
         labels = torch.from_numpy(np.stack(masks))[:, None].to(self.device)
         return tensor.contiguous(memory_format=torch.channels_last), labels
-
-
-def join(parts: list[GridSlices]) -> GridSlices:
-    """Put the sites' slices together."""
-    return GridSlices(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.masks for part in parts]),
-        tuple(name for part in parts for name in part.cases),
-    )
 
 
 def train_unet(

@@ -14,12 +14,18 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
-from napari_ppcmi._protocol.message import Message, Request, from_head, to_head
+from napari_ppcmi._protocol.message import (
+    EVENT_WRITING,
+    EVENT_WRITTEN,
+    Message,
+    Request,
+    from_head,
+    to_head,
+)
 from napari_ppcmi._protocol.wire import Closed, Wire
 from ppcmi_sf.files import remove_leftover
 
 EVENT_ENDED = "ended"
-EVENT_WRITING, EVENT_WRITTEN = "writing", "written"
 _GRACE_SECONDS = 2.0
 
 

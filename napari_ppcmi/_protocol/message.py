@@ -17,6 +17,9 @@ Array = NDArray[Any]
 OUT_OF_MEMORY = "MemoryError"
 """Kind of a failure after which the worker is replaced, so that all its memory is given back."""
 
+EVENT_WRITING, EVENT_WRITTEN = "writing", "written"
+"""Told by the worker: a temporary file may be there from now on, and is not there any more."""
+
 Secret = Annotated[
     SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")
 ]

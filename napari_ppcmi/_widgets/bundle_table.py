@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import QFileSystemWatcher, QTimer, Signal
-from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.bundles import BundleInfo, FolderListing, ScanFolder
-from napari_ppcmi._widgets.parts import wrapping
+from napari_ppcmi._widgets.parts import show_only, wrapping
 
 _SETTLE_MS = 300  # files come in bursts
 _ROWS_SHOWN = 5
@@ -46,12 +46,8 @@ class BundleTable(QWidget):
         self.table = QTableWidget(0, len(_HEADINGS), objectName=name)
         self.table.setAccessibleName(_NAMES.get(name, name.capitalize()))
         self.table.setToolTip("What each file is, from whom, and whether it can be used.")
-        self.table.setHorizontalHeaderLabels(list(_HEADINGS))
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setTabKeyNavigation(False)  # Tab goes on to the next widget
+        show_only(self.table, _HEADINGS)
         self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        self.table.verticalHeader().hide()
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
         self.problem = wrapping(name=f"{name}_problem")
         self.problem.hide()

@@ -131,7 +131,7 @@ class CaseList(QWidget):
         style = self.style()
         assert style is not None
         warning = QStyle.StandardPixmap.SP_MessageBoxWarning
-        self._finish(style.standardIcon(warning), f"{failure.message} {failure.hint}")
+        self._finish(style.standardIcon(warning), failure.text)
 
     def _finish(self, icon: QIcon, told: str) -> None:
         """Show what came of the picture that was asked for; its case may be gone."""

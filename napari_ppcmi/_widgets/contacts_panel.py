@@ -10,7 +10,6 @@ from qtpy.QtWidgets import (
     QDialog,
     QDialogButtonBox,
     QHBoxLayout,
-    QHeaderView,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -34,6 +33,7 @@ from napari_ppcmi._widgets.parts import (
     button,
     finish_buttons,
     listen,
+    show_only,
     sure,
     wrapping,
 )
@@ -92,14 +92,8 @@ class ContactsPanel(QWidget):
         self.table.setObjectName("contacts")
         self.table.setAccessibleName("Partners")
         self.table.setToolTip("Choose a partner to revoke or remove.")
-        self.table.setTabKeyNavigation(False)  # Tab goes on to the buttons
-        self.table.setHorizontalHeaderLabels(["Partner", "State"])
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        show_only(self.table, ["Partner", "State"])
         self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
-        rows, columns = self.table.verticalHeader(), self.table.horizontalHeader()
-        assert rows is not None and columns is not None
-        rows.hide()
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
         row = QHBoxLayout()
         for text, name, tip, slot, icon in (

@@ -12,13 +12,12 @@ from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
     QHBoxLayout,
-    QHeaderView,
     QTableWidget,
     QVBoxLayout,
     QWidget,
 )
 
-from napari_ppcmi._widgets.parts import button
+from napari_ppcmi._widgets.parts import button, show_only
 from ppcmi_sf.files import write_text
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
@@ -45,12 +44,7 @@ class CopiedTable(QWidget):
         self.table = QTableWidget(0, len(headings), objectName=name)
         self.table.setAccessibleName(name.capitalize())
         self.table.setToolTip(tip)
-        self.table.setHorizontalHeaderLabels(list(headings))
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setTabKeyNavigation(False)  # Tab goes on to the next widget
-        self.table.verticalHeader().hide()
-        header = self.table.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        show_only(self.table, headings)
         tip = "Copy the table, to paste it into a report or a spreadsheet."
         self.copy = button("Cop&y", "copy", tip, self._copy, icon="copy_to_clipboard")
         tip = "Save the table for a spreadsheet."

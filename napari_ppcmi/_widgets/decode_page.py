@@ -95,7 +95,7 @@ class DecodePage(QWidget):
     def _revealed(self, result: RevealedMasks) -> None:
         self._waiting += result.masks
         if result.problems:
-            text = " ".join(f"{p.failure.message} {p.failure.hint}" for p in result.problems)
+            text = " ".join(p.failure.text for p in result.problems)
             self.panel.show_failure(Failure(message=text))
 
     def _next(self) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
 from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.keys import KeyInfo, LookAtKey, LookAtStudy, StudyInfo
 from napari_ppcmi._protocol.message import Failure, Request
-from napari_ppcmi._widgets.parts import FilePicker, wrapping
+from napari_ppcmi._widgets.parts import FilePicker, plain
 
 _SHORT = 12
 
@@ -25,9 +24,7 @@ class _DescribedPicker(FilePicker):
         super().__init__(name, tip, pattern, parent=parent)
         self._jobs = jobs
         self._looked_at: Path | None = None
-        self.about = wrapping(name=f"{name}_about")
-        self.about.setTextFormat(Qt.TextFormat.PlainText)  # names that others gave
-        self.about.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.about = plain(f"{name}_about")
         self.about.hide()
         column = self.layout()
         assert column is not None

@@ -223,7 +223,7 @@ class EncodePage(QWidget):
 
     def _show_problems(self, problems: Any) -> None:
         if problems:
-            text = " ".join(f"{one.failure.message} {one.failure.hint}" for one in problems)
+            text = " ".join(one.failure.text for one in problems)
             self.panel.show_failure(Failure(message=f"{len(problems)} left out. {text}"))
 
     def _keep_next(self) -> None:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
-    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_ppcmi._jobs import Job, Jobs
 from napari_ppcmi._protocol.message import Failure, Request, Step
-from napari_ppcmi._widgets.parts import Section
+from napari_ppcmi._widgets.parts import Section, plain
 
 _STEPS = 1000
 
@@ -54,7 +52,7 @@ class JobPanel(QWidget):
         return self._job
 
     def _build(self, pausable: bool) -> None:
-        self.status = _wrapping_label("status")
+        self.status = plain("status")
         self.bar = QProgressBar(objectName="progress")
         self.bar.setRange(0, _STEPS)
         self.bar.setTextVisible(False)
@@ -65,9 +63,9 @@ class JobPanel(QWidget):
         self.cancel = QPushButton("&Cancel", objectName="cancel")
         self.cancel.setToolTip("Stop within two seconds. Nothing half-written stays.")
         self.cancel.clicked.connect(self._cancel)
-        self.error = _wrapping_label("error")
+        self.error = plain("error")
         self.details = Section("Details", "For a report to the developers; it names no patient.")
-        self._details_text = _wrapping_label("details")
+        self._details_text = plain("details")
         self.details.addWidget(self._details_text)
         self._row = QWidget()
         row = QHBoxLayout(self._row)
@@ -120,7 +118,7 @@ class JobPanel(QWidget):
 
     def show_failure(self, failure: Failure) -> None:
         """Say what went wrong and what to do; details are folded away."""
-        self.error.setText(f"{failure.message} {failure.hint}".strip())
+        self.error.setText(failure.text)
         self.error.show()
         self._details_text.setText(failure.details)
         self.details.setVisible(bool(failure.details))
@@ -170,15 +168,6 @@ class JobPanel(QWidget):
             widget.setEnabled(True)
         self._disabled = []
         self.idle.emit()
-
-
-def _wrapping_label(name: str) -> QLabel:
-    label = QLabel(objectName=name)
-    label.setWordWrap(True)
-    label.setTextFormat(Qt.TextFormat.PlainText)
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-    return label
 
 
 def _time(seconds: float) -> str:

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.bundles import ExportLog, LogListing, ReadLog
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import button, wrapping
+from napari_ppcmi._widgets.parts import button, show_only, wrapping
 
 _HEADINGS = ("No.", "When (UTC)", "What", "Kind", "Slices", "Size", "Partner", "Bundle")
 
@@ -34,10 +34,7 @@ class LogDialog(QDialog):
         self.table = QTableWidget(0, len(_HEADINGS), objectName="log")
         self.table.setAccessibleName("Disclosure log")
         self.table.setToolTip("What left this computer, and what came.")
-        self.table.setHorizontalHeaderLabels(list(_HEADINGS))
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setTabKeyNavigation(False)  # Tab goes on to the next widget
-        self.table.verticalHeader().hide()
+        show_only(self.table, _HEADINGS)
         header = self.table.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)

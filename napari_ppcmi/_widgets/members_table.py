@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QWidget
+from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QWidget
 
 from napari_ppcmi._protocol.keys import IdentityInfo
+from napari_ppcmi._widgets.parts import show_only
 
 _ROWS_SHOWN = 4
 
@@ -19,15 +20,9 @@ class MembersTable(QTableWidget):
         self.setObjectName("members")
         self.setAccessibleName("Sites of the study")
         self.setToolTip("Who takes part. Choose a site to take it out.")
-        self.setTabKeyNavigation(False)  # Tab goes on to the buttons
-        self.setHorizontalHeaderLabels(["Site", "Valid until"])
-        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        show_only(self, ["Site", "Valid until"])
         self.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
         self.setSelectionMode(QTableWidget.SelectionMode.SingleSelection)
-        rows, columns = self.verticalHeader(), self.horizontalHeader()
-        assert rows is not None and columns is not None
-        rows.hide()
-        columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
 
     def show_members(self, members: Sequence[IdentityInfo]) -> None:

@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QGroupBox,
     QHBoxLayout,
-    QLabel,
     QVBoxLayout,
     QWidget,
 )
@@ -42,6 +41,7 @@ from napari_ppcmi._widgets.parts import (
     ask_file,
     ask_new_file,
     button,
+    plain,
     sure,
     wrapping,
 )
@@ -81,9 +81,9 @@ class MembershipDialog(QDialog):
         self.panel = JobPanel(jobs)
         self.study = StudyPicker(jobs)
         self.study.chosen.connect(self._look)
-        self.state = _plain("membership")
+        self.state = plain("membership")
         self.members = MembersTable()
-        self.told = _plain("told")
+        self.told = plain("told")
         self.told.hide()
         self._arrange()
         site = jobs.session.site
@@ -284,10 +284,3 @@ class MembershipDialog(QDialog):
 
     def _sure(self, question: str) -> bool:
         return sure(self, question)
-
-
-def _plain(name: str) -> QLabel:
-    label = wrapping(name=name)
-    label.setTextFormat(Qt.TextFormat.PlainText)  # names that others gave
-    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label

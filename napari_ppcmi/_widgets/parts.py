@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import (
     QDialogButtonBox,
     QFileDialog,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QLineEdit,
     QMessageBox,
     QPushButton,
     QSizePolicy,
+    QTableWidget,
     QVBoxLayout,
     QWidget,
 )
@@ -37,6 +39,25 @@ def wrapping(text: str = "", name: str = "") -> QLabel:
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
+
+
+def plain(name: str) -> QLabel:
+    """A wrapping label for what others may have written: shown as it is, and to be selected."""
+    label = wrapping(name=name)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return label
+
+
+def show_only(table: QTableWidget, headings: Sequence[str]) -> None:
+    """Make a table one to read: nothing is edited, rows have no number, Tab goes on past it."""
+    table.setHorizontalHeaderLabels(list(headings))
+    table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+    table.setTabKeyNavigation(False)
+    rows, columns = table.verticalHeader(), table.horizontalHeader()
+    assert rows is not None and columns is not None
+    rows.hide()
+    columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
 
 
 def button(

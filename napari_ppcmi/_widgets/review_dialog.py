@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppcmi._protocol.bundles import ExportReview
-from napari_ppcmi._widgets.parts import finish_buttons, wrapping
+from napari_ppcmi._widgets.parts import finish_buttons, show_only, wrapping
 from ppcmi_sf.files import size_in_words
 
 _PICTURE = 220
@@ -157,10 +157,7 @@ def _pixmap(values: NDArray[np.float32]) -> QPixmap:
 def _table(headings: tuple[str, ...], rows: object) -> QTableWidget:
     listed = [tuple(row) for row in rows]  # type: ignore[attr-defined]
     table = QTableWidget(len(listed), len(headings))
-    table.setHorizontalHeaderLabels(list(headings))
-    table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-    table.setTabKeyNavigation(False)  # Tab goes on to the next widget
-    table.verticalHeader().hide()
+    show_only(table, headings)
     for at, row in enumerate(listed):
         for column, text in enumerate(row):
             # Fingerprints have no place to break at, and nothing may be cut off here.

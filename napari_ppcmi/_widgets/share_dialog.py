@@ -12,7 +12,7 @@ from napari_ppcmi._protocol.bundles import SavedShare, WriteShare
 from napari_ppcmi._protocol.joining import LookAtMembership, MembershipInfo
 from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import FilePicker, tab_as_they_stand, wrapping
+from napari_ppcmi._widgets.parts import FilePicker, plain, tab_as_they_stand, wrapping
 from napari_ppcmi._widgets.training_parts import add_picker, chooser, wrapped_form
 
 WHAT_IT_IS = (
@@ -46,9 +46,7 @@ class ShareDialog(QDialog):
             f"Shares (*{_SUFFIX})",
             new=True,
         )
-        self.written = wrapping(name="share_written")
-        self.written.setTextFormat(Qt.TextFormat.PlainText)
-        self.written.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.written = plain("share_written")
         self.written.hide()
         self.panel = JobPanel(jobs)
         self.write = QPushButton("&Write the share", objectName="write_share")

@@ -22,6 +22,8 @@ from typing import IO, Any
 
 from napari_ppcmi._protocol.keys import Lock, Unlock
 from napari_ppcmi._protocol.message import (
+    EVENT_WRITING,
+    EVENT_WRITTEN,
     Answer,
     Failure,
     Request,
@@ -191,7 +193,7 @@ class Worker:
 
     def _tell_temporary(self, path: Path, is_there: bool) -> None:
         """Let napari's process remove a file that is left when this one is ended by force."""
-        event = "writing" if is_there else "written"
+        event = EVENT_WRITING if is_there else EVENT_WRITTEN
         with suppress(Closed):  # then nobody is there any more, and this process ends, too
             self._send_whole({"job": 0, "event": event, "path": str(path)})
 

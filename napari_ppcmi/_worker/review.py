@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from napari_ppcmi._protocol.bundles import CaseInfo, ExportReview, ReviewExport
 from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.outcomes import batch_problems
-from napari_ppcmi._worker.tasks.keys import identity_info
+from napari_ppcmi._worker.tasks.keys import card_info
 from ppcmi_sf.bundle import BundleHeader
 from ppcmi_sf.cards import ContactCard, short_fingerprint
 from ppcmi_sf.data import Case, load_case_mask
@@ -93,7 +93,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
         bundles=len(headers),
         items=sum(header.items for header in headers),
         byte_count=sum(expected_bytes(header, cards) for header in headers),
-        recipients=tuple(identity_info(card, f"The card of '{card.name}'") for card in cards),
+        recipients=tuple(card_info(card) for card in cards),
         header=tuple(_header_lines(headers[0])),
         picture_of=tally.picture_of,
         method=preview.method,

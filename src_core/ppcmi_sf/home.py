@@ -49,6 +49,11 @@ class Home:
         """The identity, under a passphrase."""
         return self.root / IDENTITY_FILE
 
+    @property
+    def has_registry(self) -> bool:
+        """Whether there is a registry; to ask one that is not there would make it."""
+        return os.path.isfile(self.root / REGISTRY_FILE)  # noqa: PTH113 - Path.is_file may raise
+
     @cached_property
     def database(self) -> Database:
         """The SQLite file."""

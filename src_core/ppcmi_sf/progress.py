@@ -67,6 +67,28 @@ def run(job: Job[Result], on_progress: Callable[[Progress], None] | None = None)
         job.close()
 
 
+def retold(job: Job[Result], tell: Callable[[Progress], Progress]) -> Job[Result]:
+    """A job as a part of a longer one, which tells each step in its own way.
+
+    Parameters
+    ----------
+    job
+        A generator of :class:`Progress`; it is closed together with this one.
+    tell
+        Makes the step that is shown of the job's own.
+    """
+    try:
+        while True:
+            try:
+                step = next(job)
+            except StopIteration as stop:
+                result: Result = stop.value
+                return result
+            yield tell(step)
+    finally:
+        job.close()
+
+
 class Eta:
     """Seconds left, from the pace of the work so far.
 

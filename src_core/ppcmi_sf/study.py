@@ -208,14 +208,20 @@ class StudySpec(_Strict):
         try:
             return cls.model_validate(fields)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
-            problem = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+            problem = _first_problem(error, "the file")
         raise InputFileError(
             path,
             f"not a valid study: {problem}.",
             hint="Correct that field, or make a new file with 'ppcmi study new'.",
         )
+
+
+def _first_problem(error: ValidationError, whole: str = "") -> str:
+    """The first field that is wrong, and why; ``whole`` stands for a problem of no one field."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or whole
+    problem: str = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {problem}" if where else problem
 
 
 def _load_yaml(text: str) -> object:
@@ -263,10 +269,7 @@ def make_study(class_names: Sequence[str], **fields: Any) -> StudySpec:
         classes = [one.model_dump() for one in make_classes(list(class_names))]
         return StudySpec.model_validate(fields | {"classes": classes})
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        problem = first["msg"].removeprefix("Value error, ")
         raise StudyError(
-            f"This study is not valid: {where + ': ' if where else ''}{problem}.",
+            f"This study is not valid: {_first_problem(error)}.",
             hint="Correct it, then try again.",
         ) from None

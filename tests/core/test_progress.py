@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ppcmi_sf import errors
-from ppcmi_sf.progress import Eta, Progress, run
+from ppcmi_sf.progress import Eta, Progress, retold, run
 
 
 def job(log, steps=3):
@@ -32,6 +32,27 @@ def test_an_interrupted_listener_closes_the_job():
 
     with pytest.raises(KeyboardInterrupt):
         run(job(log), interrupt)
+    assert log == ["closed"]
+
+
+def test_a_job_within_another_is_told_in_its_words_and_gives_its_result():
+    log, seen = [], []
+
+    def tell(step):
+        return Progress(step.done + 3, 6, f"second half, {step.message}")
+
+    assert run(retold(job(log), tell), seen.append) == "result"
+    assert [(step.done, step.total) for step in seen] == [(3, 6), (4, 6), (5, 6)]
+    assert seen[0].message == "second half, step 0"
+    assert log == ["closed"]
+
+
+def test_a_job_within_another_is_closed_with_it():
+    log = []
+    outer = retold(job(log), lambda step: step)
+    next(outer)
+    assert log == []
+    outer.close()
     assert log == ["closed"]
 
 

@@ -12,7 +12,7 @@ from napari_ppcmi._protocol.keys import (
     RevokeContact,
 )
 from napari_ppcmi._worker.desk import Desk
-from napari_ppcmi._worker.tasks.keys import home_info, identity_info
+from napari_ppcmi._worker.tasks.keys import card_info, home_info, identity_info
 from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.errors import ContactError
 from ppcmi_sf.home import Home
@@ -27,8 +27,7 @@ def export_card(_desk: Desk, request: ExportCard) -> IdentityInfo:
 
 def read_card(_desk: Desk, request: ReadCard) -> IdentityInfo:
     """Read a partner's card, so that a person can compare its words."""
-    card = ContactCard.load(request.file)
-    return identity_info(card, f"The card of '{card.name}'")
+    return card_info(ContactCard.load(request.file))
 
 
 def add_contact(_desk: Desk, request: AddContact) -> HomeInfo:

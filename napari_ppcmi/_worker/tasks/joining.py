@@ -19,10 +19,10 @@ from napari_ppcmi._protocol.joining import (
 )
 from napari_ppcmi._protocol.keys import IdentityInfo
 from napari_ppcmi._worker.desk import Desk
-from napari_ppcmi._worker.tasks.keys import identity_info
+from napari_ppcmi._worker.tasks.keys import card_info, identity_info
 from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.errors import ContactError, InputFileError, KeyFileError
-from ppcmi_sf.home import REGISTRY_FILE, Home
+from ppcmi_sf.home import Home
 from ppcmi_sf.membership import LIST_SUFFIX, REQUEST_SUFFIX, MembershipList
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows import joining
@@ -31,9 +31,7 @@ from ppcmi_sf.workflows import joining
 def look_at_membership(_desk: Desk, request: LookAtMembership) -> MembershipInfo:
     """The newest list of a study; without any passphrase."""
     study, home = StudySpec.load(request.study_file), Home(request.home)
-    # Asking a registry that is not there would make one.
-    there = (home.root / REGISTRY_FILE).exists()
-    listed = home.memberships.newest(study.fingerprint) if there else None
+    listed = home.memberships.newest(study.fingerprint) if home.has_registry else None
     if listed is None:
         return MembershipInfo(study=study.name)
     return _info(study, listed, home)
@@ -113,10 +111,8 @@ def _require_replaceable(file: Path, suffix: str) -> None:
 
 
 def _compared(home: Home, card: ContactCard) -> ComparedCard:
-    there = (home.root / REGISTRY_FILE).exists()
     return ComparedCard(
-        card=identity_info(card, f"The card of '{card.name}'"),
-        known=there and joining.is_known(home, card),
+        card=card_info(card), known=home.has_registry and joining.is_known(home, card)
     )
 
 
@@ -128,8 +124,8 @@ def _info(study: StudySpec, listed: MembershipList, home: Home) -> MembershipInf
         study=study.name,
         serial=listed.serial,
         expires=listed.expires,
-        server=identity_info(server, f"The card of '{server.name}'"),
-        members=tuple(identity_info(one, f"The card of '{one.name}'") for one in listed.cards),
+        server=card_info(server),
+        members=tuple(card_info(one) for one in listed.cards),
         is_ours=server.fingerprint == own,
         is_member=own in listed.fingerprints,
     )

@@ -38,7 +38,7 @@ from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.data.sample import sample_data_folder
 from ppcmi_sf.errors import KeyFileError
 from ppcmi_sf.files import atomic_path
-from ppcmi_sf.home import REGISTRY_FILE, Home, Party
+from ppcmi_sf.home import Home, Party
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey, read_key_record
 from ppcmi_sf.passphrase import read_passphrase_file
@@ -163,8 +163,7 @@ def home_info(home: Home) -> HomeInfo:
     """What a home folder holds."""
     has_card = _is_file(home.identity_file)
     card = identity_info(home.card(), "Your identity") if has_card else None
-    # Asking a registry that is not there would make one.
-    known = home.contacts.all() if _is_file(home.root / REGISTRY_FILE) else []
+    known = home.contacts.all() if home.has_registry else []
     return HomeInfo(
         home=home.root, identity=card, contacts=tuple(_contact_info(one) for one in known)
     )
@@ -180,6 +179,11 @@ def identity_info(card: ContactCard, what: str) -> IdentityInfo:
         expires=card.expires,
         note=card.validity.expiry_note(what) or "",
     )
+
+
+def card_info(card: ContactCard) -> IdentityInfo:
+    """What may be shown of another party's card."""
+    return identity_info(card, f"The card of '{card.name}'")
 
 
 def class_infos(study: StudySpec) -> tuple[ClassInfo, ...]:

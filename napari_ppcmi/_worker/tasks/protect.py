@@ -22,7 +22,7 @@ from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.layer_file import keep_values
 from napari_ppcmi._worker.outcomes import batch_problems, batch_result
 from napari_ppcmi._worker.review import cards_of, engine_case, review_export
-from napari_ppcmi._worker.tasks.keys import identity_info
+from napari_ppcmi._worker.tasks.keys import card_info
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import ContactError, InputFileError, PPCMIError, StudyError
 from ppcmi_sf.progress import Job
@@ -126,5 +126,6 @@ def write_share(desk: Desk, request: WriteShare) -> SavedShare:
     party.home.key_epochs.require_newest(key)
     share = key.transform_share()
     send_share(file, share, party, server)
-    recipient = identity_info(server, f"The card of '{server.name}'")
-    return SavedShare(file=file, recipient=recipient, epoch=share.epoch, key_id=share.key_id)
+    return SavedShare(
+        file=file, recipient=card_info(server), epoch=share.epoch, key_id=share.key_id
+    )

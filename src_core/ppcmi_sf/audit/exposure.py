@@ -8,6 +8,7 @@ that the attack does not work.
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from ppcmi_sf.audit.subject import GroupedSlices, Subject
 from ppcmi_sf.keys import TransformShare
 from ppcmi_sf.latents import LatentPyramid
-from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
+from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.study import ScaleSpec, StudySpec
 from ppcmi_sf.transform import KeyedLatentTransform, Role
@@ -50,6 +51,11 @@ def item_ids(seed: int, count: int, start: int = 0) -> tuple[str, ...]:
     )
 
 
+def made_up_share(share: TransformShare, label: str) -> TransformShare:
+    """A share of a key that has nothing to do with the site's: its secret comes from the label."""
+    return replace(share, secret=hashlib.sha256(f"ppcmi-audit/{label}".encode()).digest())
+
+
 def encode(subject: Subject, slices: GroupedSlices, role: Role = "image") -> Job[LatentPyramid]:
     """The site's latents of slices, without transform: float32, on the CPU."""
     model = subject.site.image_autoencoder if role == "image" else subject.site.mask_autoencoder
@@ -61,11 +67,7 @@ def encode_with(model: Autoencoder, subject: Subject, slices: GroupedSlices) -> 
     parts = []
     for start in range(0, len(slices), BATCH):
         part = slices.take(np.arange(start, min(start + BATCH, len(slices))))
-        values = (
-            part.images()
-            if model.role == "image"
-            else one_hot(part.labels(), subject.study.class_count)
-        )
+        values = part.inputs(model, subject.study.class_count)
         with torch.no_grad():
             parts.append(model.eval().encode(values.to(subject.device)).to(torch.device("cpu")))
         yield Progress(start, len(slices), "encoding")

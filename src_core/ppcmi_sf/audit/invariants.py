@@ -1,9 +1,10 @@
-"""What no keyed transform of this kind changes: distances about the mean, and the spectrum.
+"""What mixing, bias and a new order of the positions do not change: distances, the spectrum.
 
 ``z' = P (Qᵀ z + b)``. Taking the mean over the positions away removes ``b``; lengths do not see
 ``Q``; sorting them, or the eigenvalues of the covariance over the channels, does not see ``P``
-either. All of them can be computed by anybody who reads protected latents, also where each item
-has a transform of its own.
+either, whatever the key. All of them can be computed by anybody who reads protected latents. The
+transform of each item in ``escrow`` (:mod:`ppcmi_sf.item_transform`) mixes the positions too, and
+changes them all; the audit measures what they are still good for.
 """
 
 from __future__ import annotations
@@ -26,12 +27,21 @@ def norm_map(features: Tensor) -> Tensor:
     return lengths
 
 
+def squared_singular_values(matrices: Tensor) -> Tensor:
+    """Of ``(N, C, P)``, smallest first; by the smaller Gram matrix, much faster than an SVD.
+
+    Rounding may leave the smallest a little below 0.
+    """
+    small = matrices if matrices.shape[1] <= matrices.shape[2] else matrices.transpose(1, 2)
+    squares: Tensor = torch.linalg.eigvalsh(small @ small.transpose(1, 2))
+    return squares
+
+
 def spectrum(features: Tensor) -> Tensor:
     """Singular values of each item's centred features, largest first; no more than can differ."""
     flat = centred(features)
-    values: Tensor = torch.linalg.eigvalsh(flat @ flat.transpose(1, 2))
     rank = min(flat.shape[1], max(1, flat.shape[2] - 1))
-    return values.clamp_min(0).sqrt().flip(1)[:, :rank]
+    return squared_singular_values(flat).clamp_min(0).sqrt().flip(1)[:, :rank]
 
 
 def first_component(features: Tensor) -> Tensor:
@@ -45,10 +55,10 @@ def first_component(features: Tensor) -> Tensor:
 
 
 def signature(pyramid: LatentPyramid) -> Tensor:
-    """All that is invariant under a transform of its own for each item, ``(N, F)`` float64.
+    """All that mixing, bias and order do not change, were they new for each item: ``(N, F)``.
 
-    Of each scale the singular values and the sorted lengths, each scaled to unit variance over
-    the items by whoever compares them.
+    float64; of each scale the singular values and the sorted lengths, each scaled to unit variance
+    over the items by whoever compares them.
     """
     parts = []
     for features in pyramid.values():

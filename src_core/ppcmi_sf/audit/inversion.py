@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ppcmi_sf.audit.short_training import fit_for_steps
 from ppcmi_sf.audit.subject import Subject
 from ppcmi_sf.device import place
 from ppcmi_sf.latents import LatentPyramid
@@ -96,10 +97,7 @@ def train_inversion(
     TrainingError
         The loss is not finite.
     """
-    epochs = max(1, steps // max(1, batch_count(len(images), BATCH_SIZE)))
-    options = FitOptions(
-        epochs=epochs, batch_size=BATCH_SIZE, learning_rate=RATE, patience=epochs, seed=seed
-    )
+    options = fit_for_steps(len(images), steps, seed, batch_size=BATCH_SIZE, learning_rate=RATE)
     task = InversionTask(subject, latents, images, options, scramble)
     yield from fit(task, options)
     return task.autoencoder.eval()

@@ -10,7 +10,7 @@ from torch import Tensor
 from ppcmi_sf.audit.exposure import encode, item_ids, protect
 from ppcmi_sf.audit.subject import GroupedSlices, Subject
 from ppcmi_sf.latents import LatentPyramid
-from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
+from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.training.losses import image_loss, mask_loss
@@ -67,7 +67,7 @@ def reconstruction_losses(
     for start in range(0, len(slices), BATCH):
         yield Progress(start, len(slices), "reconstructing")
         part = slices.take(np.arange(start, min(start + BATCH, len(slices))))
-        values = part.images() if model.role == "image" else one_hot(part.labels(), class_count)
+        values = part.inputs(model, class_count)
         with torch.inference_mode():
             logits: Tensor = model(values.to(device)).cpu()
             found.extend(

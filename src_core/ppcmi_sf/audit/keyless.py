@@ -1,8 +1,8 @@
 """What anybody can compute from protected latents without a key, as numbers to compare items by.
 
-Some of it is invariant under every transform of this kind (see :mod:`ppcmi_sf.audit.invariants`).
-The rest is comparable only where two items went through one and the same transform, and costs
-nothing to try.
+Some of it is invariant under mixing, bias and a new order of the positions, whatever the key (see
+:mod:`ppcmi_sf.audit.invariants`). The rest is comparable only where two items went through one and
+the same transform, and costs nothing to try.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ppcmi_sf.audit.invariants import centred
+from ppcmi_sf.audit.invariants import centred, squared_singular_values
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
 
@@ -57,9 +57,8 @@ def _features(pyramid: LatentPyramid) -> dict[str, Tensor]:
 
 
 def _singular_values(about_mean: Tensor) -> Tensor:
-    """Logarithms of the singular values, by the smaller Gram matrix: much faster than an SVD."""
-    small = about_mean if about_mean.shape[1] <= about_mean.shape[2] else about_mean.transpose(1, 2)
-    squares: Tensor = torch.linalg.eigvalsh(small @ small.transpose(1, 2))
+    """Logarithms of the singular values."""
+    squares = squared_singular_values(about_mean)
     largest = squares[:, -1:].clamp_min(1e-12)
     return squares.clamp_min(1e-9 * largest).log() / 2
 

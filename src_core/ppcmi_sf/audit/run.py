@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 
 from ppcmi_sf._version import __version__
@@ -14,7 +15,7 @@ from ppcmi_sf.audit.result import AttackResult, AuditReport
 from ppcmi_sf.audit.subject import Subject
 from ppcmi_sf.errors import InputFileError, PPCMIError
 from ppcmi_sf.models.store import weights_id
-from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.progress import Job, Progress, retold
 
 PARTS = 1000  # of the progress of one attack, for each unit of its weight
 
@@ -75,24 +76,18 @@ def _one(
     started = time.monotonic()
     title, inside = entry.attack.title, 0
     yield Progress(before, total, title)
-    job = entry.run(subject, options)
+
+    def tell(step: Progress) -> Progress:
+        # An attack counts its steps anew in each of its parts; a bar must not go back.
+        nonlocal inside
+        inside = max(inside, int(PARTS * entry.weight * min(1.0, step.fraction)))
+        return Progress(before + inside, total, f"{title}: {step.message}", step.values)
+
     try:
-        while True:
-            try:
-                step = next(job)
-            except StopIteration as stop:
-                result: AttackResult = stop.value
-                break
-            # An attack counts its steps anew in each of its parts; a bar must not go back.
-            inside = max(inside, int(PARTS * entry.weight * min(1.0, step.fraction)))
-            yield Progress(before + inside, total, f"{title}: {step.message}", step.values)
+        result = yield from retold(entry.run(subject, options), tell)
     except PPCMIError as error:
         result = AttackResult(entry.attack, problem=_told(error))
-    finally:
-        job.close()
-    seconds = time.monotonic() - started
-    fields = {name: getattr(result, name) for name in result.__dataclass_fields__}
-    return AttackResult(**fields | {"seconds": seconds})
+    return replace(result, seconds=time.monotonic() - started)
 
 
 def _told(error: PPCMIError) -> str:

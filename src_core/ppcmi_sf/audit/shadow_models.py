@@ -15,15 +15,13 @@ import torch
 
 from ppcmi_sf.audit.item_losses import Losses, mapping_losses, reconstruction_losses
 from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.audit.short_training import fit_for_steps, train_on_all
 from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.subject import GroupedSlices, Subject
 from ppcmi_sf.latents import LatentPyramid
-from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
-from ppcmi_sf.training.dataset import SiteData, batch_count
 from ppcmi_sf.training.loop import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping
 
@@ -86,7 +84,9 @@ def autoencoder_shadows(
     inside = halves(slices.groups, models, options.seed)
     losses, stages = [], Stages(len(inside))
     for number, row in enumerate(inside):
-        job = _train_autoencoder(subject, role, slices.take(np.flatnonzero(row)), number, options)
+        half = slices.take(np.flatnonzero(row))
+        fit = _fit(len(half), options.step_limit, number)
+        job = train_on_all(subject, role, half, fit, augment=False)
         words = f"shadow {role} autoencoder {number + 1} of {len(inside)}"
         model = yield from stages.run(job, message=words)
         losses.append(
@@ -110,22 +110,8 @@ def train_shadow_network(
     return network
 
 
-def _train_autoencoder(
-    subject: Subject, role: str, slices: GroupedSlices, number: int, options: AuditOptions
-) -> Job[Autoencoder]:
-    nothing = slices.take(np.arange(0))
-    training = AutoencoderOptions(fit=_fit(len(slices), options.step_limit, number), augment=False)
-    model, _ = yield from train_autoencoder(
-        subject.study, role, SiteData(slices.grid, nothing.grid), training, device=subject.device
-    )
-    return model
-
-
 def _fit(items: int, steps: int, number: int) -> FitOptions:
-    epochs = max(1, steps // max(1, batch_count(items, BATCH_SIZE)))
-    return FitOptions(
-        epochs=epochs, batch_size=BATCH_SIZE, learning_rate=RATE, patience=epochs, seed=number
-    )
+    return fit_for_steps(items, steps, number, batch_size=BATCH_SIZE, learning_rate=RATE)
 
 
 def take_pairs(pairs: SitePairs, chosen: npt.NDArray[np.bool_]) -> SitePairs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ppcmi_sf.progress import Job, Progress, Result
+from ppcmi_sf.progress import Job, Progress, Result, retold
 
 PARTS = 10_000
 
@@ -33,16 +33,12 @@ class Stages:
         """
         before, highest = self._done, 0.0
         self._done = before + weight
-        try:
-            while True:
-                try:
-                    step = next(job)
-                except StopIteration as stop:
-                    result: Result = stop.value
-                    return result
-                highest = max(highest, step.fraction)
-                share = min(1.0, (before + weight * highest) / self._total)
-                text = f"{message}: {step.message}" if message else step.message
-                yield Progress(int(PARTS * share), PARTS, text, step.values)
-        finally:
-            job.close()
+
+        def tell(step: Progress) -> Progress:
+            nonlocal highest
+            highest = max(highest, step.fraction)
+            share = min(1.0, (before + weight * highest) / self._total)
+            text = f"{message}: {step.message}" if message else step.message
+            return Progress(int(PARTS * share), PARTS, text, step.values)
+
+        return (yield from retold(job, tell))

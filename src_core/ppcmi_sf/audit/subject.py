@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ppcmi_sf.keys import TransformShare
-from ppcmi_sf.models.autoencoder import Autoencoder
+from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.roles import Site
 from ppcmi_sf.study import StudySpec
@@ -55,9 +55,7 @@ class GroupedSlices:
 
     def take(self, indices: Indices) -> GroupedSlices:
         """Some of the slices, in this order."""
-        cases = tuple(self.grid.cases[index] for index in indices)
-        grid = GridSlices(self.grid.images[indices], self.grid.masks[indices], cases)
-        return GroupedSlices(grid, self.groups[indices])
+        return GroupedSlices(self.grid.take(indices), self.groups[indices])
 
     def images(self) -> Tensor:
         """float32 ``(N, C, H, W)`` in [0, 1]."""
@@ -67,6 +65,10 @@ class GroupedSlices:
         """uint8 ``(N, H, W)``, class indices."""
         return torch.from_numpy(self.grid.masks)
 
+    def inputs(self, model: Autoencoder, class_count: int) -> Tensor:
+        """What an autoencoder of images or of masks takes: float32 ``(N, C or K, H, W)``."""
+        return self.images() if model.role == "image" else one_hot(self.labels(), class_count)
+
     def pictures(self) -> npt.NDArray[np.float32]:
         """Grey pictures ``(N, H, W)`` in [0, 1]: the mean of the channels."""
         grey: npt.NDArray[np.float32] = self.grid.images.astype(np.float32).mean(axis=1)
@@ -75,12 +77,7 @@ class GroupedSlices:
     @staticmethod
     def join(parts: Sequence[GroupedSlices]) -> GroupedSlices:
         """One after the other."""
-        grids = [part.grid for part in parts]
-        grid = GridSlices(
-            np.concatenate([grid.images for grid in grids]),
-            np.concatenate([grid.masks for grid in grids]),
-            tuple(case for grid in grids for case in grid.cases),
-        )
+        grid = GridSlices.join([part.grid for part in parts])
         return GroupedSlices(grid, np.concatenate([part.groups for part in parts]))
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.audit.short_training import fit_for_steps, train_on_all
 from ppcmi_sf.audit.subject import GroupedSlices, Partner, Subject, choose, divide
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.progress import Job
-from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
-from ppcmi_sf.training.dataset import SiteData, batch_count
-from ppcmi_sf.training.loop import FitOptions
 
 BATCH_SIZE = 8
 RATE = 4e-3  # higher than a site's own: there are few steps
@@ -32,22 +30,13 @@ def surrogate_autoencoder(
     """
     name = f"{role}-{number}-{options.seed}-{options.step_limit}-{len(slices)}"
     if name not in subject.surrogates:
-        steps = batch_count(len(slices), BATCH_SIZE)
-        epochs = max(1, options.step_limit // steps)
-        fit = FitOptions(
-            epochs=epochs,
-            batch_size=BATCH_SIZE,
-            learning_rate=RATE,
-            patience=epochs,
-            seed=1000 * (options.seed + 1) + number,
+        seed = 1000 * (options.seed + 1) + number
+        fit = fit_for_steps(
+            len(slices), options.step_limit, seed, batch_size=BATCH_SIZE, learning_rate=RATE
         )
-        nothing = slices.take(slices.groups.argsort()[:0])
-        data = SiteData(slices.grid, nothing.grid)
-        training = AutoencoderOptions(fit=fit, augment=len(slices) < 100)
-        model, _ = yield from train_autoencoder(
-            subject.study, role, data, training, device=subject.device
+        subject.surrogates[name] = yield from train_on_all(
+            subject, role, slices, fit, augment=len(slices) < 100
         )
-        subject.surrogates[name] = model.eval()
     return subject.surrogates[name]
 
 

@@ -44,6 +44,20 @@ class GridSlices:
         """Bytes held."""
         return self.images.nbytes + self.masks.nbytes
 
+    def take(self, indices: npt.NDArray[np.intp]) -> GridSlices:
+        """Some of the slices, in this order."""
+        cases = tuple(self.cases[index] for index in indices)
+        return GridSlices(self.images[indices], self.masks[indices], cases)
+
+    @staticmethod
+    def join(parts: Sequence[GridSlices]) -> GridSlices:
+        """One after the other."""
+        return GridSlices(
+            np.concatenate([part.images for part in parts]),
+            np.concatenate([part.masks for part in parts]),
+            tuple(case for part in parts for case in part.cases),
+        )
+
 
 @dataclass(frozen=True)
 class SiteData:

@@ -26,7 +26,7 @@ from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import load_model, read_header
-from ppcmi_sf.progress import Job, Progress, Result
+from ppcmi_sf.progress import Job, Progress, Result, retold
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import GridSlices, load_site_data
 from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord, load_mapping_network
@@ -259,14 +259,9 @@ def _load_public(
 
 def _within(job: Job[Result], start: float, end: float) -> Job[Result]:
     """The progress of a job as a part of the whole, from ``start`` to ``end`` in [0, 1]."""
-    try:
-        while True:
-            try:
-                step = next(job)
-            except StopIteration as stop:
-                result: Result = stop.value
-                return result
-            done = int(PARTS * (start + (end - start) * step.fraction))
-            yield Progress(done, PARTS, step.message, step.values)
-    finally:
-        job.close()
+
+    def tell(step: Progress) -> Progress:
+        done = int(PARTS * (start + (end - start) * step.fraction))
+        return Progress(done, PARTS, step.message, step.values)
+
+    return (yield from retold(job, tell))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ppcmi_sf.audit.invariants import first_component
 from ppcmi_sf.bundle import new_item_id
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging import GridFit, MedicalImage, fit_to_grid, iter_grid_slices
@@ -119,25 +120,16 @@ def _attempts(site: Site, protected: LatentPyramid) -> Iterator[tuple[str, Pictu
     decoded = site.image_autoencoder.decode(protected)[0].mean(dim=0)
     yield "this site's decoder, without the key", _unit_range(decoded)
     for features in protected.values():
-        component = _first_component(features[0].cpu().double())
+        rows, columns = features.shape[2:]
+        component = first_component(features.cpu()).reshape(rows, columns)
         enlarged = functional.interpolate(
             component[None, None], size=site.study.image_size, mode="bilinear", align_corners=False
         )[0, 0]
         low, high = enlarged.min(), enlarged.max()
         if high - low > _FLAT:
             enlarged = (enlarged - low) / (high - low)
-        rows, columns = component.shape
         words = f"first principal component of the {rows}x{columns} features"
         yield words, _unit_range(enlarged)
-
-
-def _first_component(features: Tensor) -> Tensor:
-    """Of ``(C, H, W)`` the direction over the channels along which positions differ most."""
-    flat = features.flatten(1)
-    centred = flat - flat.mean(dim=1, keepdim=True)
-    _, directions = torch.linalg.eigh(centred @ centred.T)
-    component: Tensor = directions[:, -1] @ centred
-    return component.reshape(features.shape[1:])
 
 
 def _unit_range(values: Tensor) -> Picture:

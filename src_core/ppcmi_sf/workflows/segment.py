@@ -31,7 +31,7 @@ from ppcmi_sf.imaging import (
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import SiteLink, weights_id
-from ppcmi_sf.progress import Job, Progress, Result
+from ppcmi_sf.progress import Job, Progress, Result, retold
 from ppcmi_sf.roles import MappingServer, Site
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.batches import in_batches
@@ -182,13 +182,7 @@ def _slices_done(done: int, fit: GridFit) -> Progress:
 
 def _told_as(step: Progress, job: Job[Result]) -> Job[Result]:
     """A job within a longer one, whose own step is told instead."""
-    while True:
-        try:
-            next(job)
-        except StopIteration as stop:
-            result: Result = stop.value
-            return result
-        yield step
+    return retold(job, lambda _: step)
 
 
 def _load_network(

@@ -14,7 +14,7 @@ from ppcmi_sf.data import Case
 from ppcmi_sf.errors import ModelFileError, PPCMIError, TrainingError
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.store import ModelHeader, ModelKind, save_model
-from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.progress import Job, Progress, retold
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import SiteData, choose_validation_groups, load_site_data
@@ -143,16 +143,11 @@ def _half(
     training: Job[tuple[Autoencoder, FitReport]], step: int
 ) -> Job[tuple[Autoencoder, FitReport]]:
     """Show one of the two trainings as half of the whole."""
-    try:
-        while True:
-            try:
-                at = next(training)
-            except StopIteration as stop:
-                result: tuple[Autoencoder, FitReport] = stop.value
-                return result
-            yield Progress(at.done + step * at.total, 2 * at.total, at.message, at.values)
-    finally:
-        training.close()
+
+    def tell(at: Progress) -> Progress:
+        return Progress(at.done + step * at.total, 2 * at.total, at.message, at.values)
+
+    return (yield from retold(training, tell))
 
 
 def _signature(study: StudySpec, options: AutoencoderOptions, data: SiteData) -> str:

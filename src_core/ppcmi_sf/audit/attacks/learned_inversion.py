@@ -6,8 +6,8 @@ Attacker
 Knowledge
     Three kinds: *n* known pairs of image and protected latents of the attacked site, of other
     patients than those attacked (n = 1, 5, 20, 100, as many as there are); the same pairs, used
-    through what no transform changes; public images alone, of which the attacker trains an
-    autoencoder and then a decoder over ever new keys.
+    through what mixing, bias and order do not change; public images alone, of which the attacker
+    trains an autoencoder and then a decoder over ever new keys.
 Method
     A decoder of the study's size is trained by the engine's own loop from protected latents to
     images. Without training: kernel regression on distances to the known items; and of the known
@@ -25,8 +25,7 @@ Meaning
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -38,6 +37,7 @@ from ppcmi_sf.audit.exposure import (
     encode,
     encode_with,
     item_ids,
+    made_up_share,
     protect,
     settings,
 )
@@ -58,7 +58,6 @@ from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measuremen
 from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose, divide
 from ppcmi_sf.audit.surrogates import attackers_autoencoder
-from ppcmi_sf.keys import TransformShare
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
 
@@ -74,8 +73,8 @@ ATTACK = Attack(
     knowledge="n known pairs of image and protected latents, of other patients than the attacked "
     "ones; or only public images of the same kind; no key",
     method="a decoder is trained from protected latents to images; also kernel regression on "
-    "distances to the known items, and the known image that is nearest by what no transform "
-    "changes (spectrum and sorted lengths)",
+    "distances to the known items, and the known image that is nearest by what mixing, bias and "
+    "order do not change (spectrum and sorted lengths)",
     source="Dosovitskiy and Brox, CVPR 2016; He, Zhang and Lee, ACSAC 2019; Saunders et al., ICML "
     "1998",
     meaning="SSIM over n, beside that of the mean image. A longer training, or more pairs, may get "
@@ -183,7 +182,8 @@ def _by_public_images(study: _Study) -> Job[None]:
             def scramble(batch: LatentPyramid, step: int, how: Setting = setting) -> LatentPyramid:
                 size = batch.batch_size
                 ids = item_ids(options.seed, size, SIMULATED + step * size)
-                return protect(subject, batch, ids, how, share=_own_share(subject, step))
+                share = made_up_share(subject.share, f"attacker/{step}")
+                return protect(subject, batch, ids, how, share=share)
 
             steps, seed = options.step_limit, options.seed
             model = yield from train_inversion(
@@ -194,14 +194,8 @@ def _by_public_images(study: _Study) -> Job[None]:
         yield from study.judge(setting, "public images alone", pictures)
 
 
-def _own_share(subject: Subject, step: int) -> TransformShare:
-    """A share of a key that the attacker made up."""
-    secret = hashlib.sha256(f"ppcmi-audit/attacker/{step}".encode()).digest()
-    return replace(subject.share, secret=secret)
-
-
 def _by_comparing(study: _Study) -> Job[None]:
-    """Without training: by distances to the known items, and by what no transform changes."""
+    """Without training: by distances to the known items, and by the invariants."""
     for setting in settings(study.subject.study):
         known, attacked = study.exposed(setting)
         for number in sorted({min(wanted, len(study.pool)) for wanted in KNOWN}):

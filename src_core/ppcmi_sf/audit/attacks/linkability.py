@@ -24,7 +24,6 @@ Meaning
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -38,6 +37,7 @@ from ppcmi_sf.audit.exposure import (
     Setting,
     encode,
     item_ids,
+    made_up_share,
     protect,
     settings,
     transform_of,
@@ -171,8 +171,7 @@ def _half(slices: GroupedSlices, seed: int) -> npt.NDArray[np.bool_]:
 
 def _next_epoch(share: TransformShare, seed: int) -> TransformShare:
     """A share of the next epoch, of a key that has nothing to do with this one's."""
-    secret = hashlib.sha256(f"ppcmi-audit/rotation/{seed}".encode()).digest()
-    return replace(share, epoch=share.epoch + 1, secret=secret)
+    return replace(made_up_share(share, f"rotation/{seed}"), epoch=share.epoch + 1)
 
 
 def _draws(

@@ -35,6 +35,7 @@ from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.poison import POISON_WORDS, Poison, flip_classes, poisoned
 from ppcmi_sf.audit.result import Attack, AttackResult, Measurement
 from ppcmi_sf.audit.shadow_models import take_pairs
+from ppcmi_sf.audit.short_training import fit_for_steps
 from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.statistics import mean_interval
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
@@ -43,8 +44,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.training.contribution_checks import check_contributions, refuse_faults
-from ppcmi_sf.training.dataset import GridSlices, batch_count
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.dataset import GridSlices
 from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping
 
 BAD, ASKING, THIRD = "bad", "asking", "third"
@@ -183,14 +183,8 @@ def _dice(
 ) -> Job[npt.NDArray[np.float64]]:
     """Train on these pairs; Dice of each test slice by the adapters of an honest site."""
     count = sum(one.inputs.batch_size for one in pairs.values())
-    epochs = max(1, scene.options.step_limit // max(1, batch_count(count, BATCH_SIZE)))
-    fit = FitOptions(
-        epochs=epochs,
-        batch_size=BATCH_SIZE,
-        learning_rate=RATE,
-        patience=epochs,
-        seed=scene.options.seed,
-    )
+    steps, seed = scene.options.step_limit, scene.options.seed
+    fit = fit_for_steps(count, steps, seed, batch_size=BATCH_SIZE, learning_rate=RATE)
     options = MappingOptions(fit=fit, max_site_weight=max_site_weight)
     subject = scene.subject
     network, _ = yield from train_mapping(subject.study, pairs, options, device=subject.device)

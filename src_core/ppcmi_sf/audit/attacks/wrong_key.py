@@ -21,15 +21,21 @@ Meaning
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ppcmi_sf.audit.exposure import decode, encode, item_ids, protect, transform_of, true_places
+from ppcmi_sf.audit.exposure import (
+    decode,
+    encode,
+    item_ids,
+    made_up_share,
+    protect,
+    transform_of,
+    true_places,
+)
 from ppcmi_sf.audit.likeness import (
     Likeness,
     Pictures,
@@ -43,7 +49,6 @@ from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
 from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
-from ppcmi_sf.keys import TransformShare
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job
 
@@ -103,7 +108,8 @@ def _attempts(
     protected = protect(subject, latents, ids, "sent")
     yield WITHOUT, protected
     for number in range(WRONG_KEYS):
-        wrong = transform_of(subject, "sent", share=_wrong_share(subject, seed, number))
+        share = made_up_share(subject.share, f"wrong-key/{seed}/{number}")
+        wrong = transform_of(subject, "sent", share=share)
         assert wrong is not None
         yield _wrong(number), wrong.recover(protected, ids)
     right = transform_of(subject, "sent")
@@ -134,11 +140,6 @@ def _parts(
 
 def _wrong(number: int) -> str:
     return f"wrong key {number + 1} of {WRONG_KEYS}"
-
-
-def _wrong_share(subject: Subject, seed: int, number: int) -> TransformShare:
-    secret = hashlib.sha256(f"ppcmi-audit/wrong-key/{seed}/{number}".encode()).digest()
-    return replace(subject.share, secret=secret)
 
 
 def _take(latents: Tensor, places: Tensor) -> Tensor:
