@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from ppcmi_sf.errors import ResourceError
 
 DAY_SECONDS = 86400
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.part\.")
+_kept_warnings: ContextVar[list[str] | None] = ContextVar("kept_warnings", default=None)
 _observers: list[Callable[[Path, bool], None]] = []
 
 if TYPE_CHECKING:
@@ -103,10 +105,27 @@ def warn_if_shared(path: Path, mode: int, noun: str) -> None:
     """Warn of a secret that other users of the computer can read."""
     # Windows has no such modes: it reports 0666 for every file.
     if os.name == "posix" and stat.S_IMODE(mode) & 0o077:
-        warnings.warn(
-            f"{path}: other users of this computer can read this {noun}; run 'chmod 600' on it.",
-            stacklevel=2,
-        )
+        text = f"{path}: other users of this computer can read this {noun}; run 'chmod 600' on it."
+        kept = _kept_warnings.get()
+        if kept is None:
+            warnings.warn(text, stacklevel=2)
+        else:
+            kept.append(text)
+
+
+@contextmanager
+def shared_secrets_told() -> Iterator[list[str]]:
+    """Give the warnings of :func:`warn_if_shared` as a list instead, for this thread alone.
+
+    Python's own filters are the whole process's: another thread that imports torch meanwhile
+    would switch them back.
+    """
+    kept: list[str] = []
+    token = _kept_warnings.set(kept)
+    try:
+        yield kept
+    finally:
+        _kept_warnings.reset(token)
 
 
 def remove_leftover(path: Path) -> None:

@@ -7,6 +7,8 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
+import warnings
 
 import pytest
 import torch
@@ -16,7 +18,9 @@ from ppcmi_sf.files import (
     atomic_path,
     observe_temporaries,
     remove_leftover,
+    shared_secrets_told,
     sweep_leftovers,
+    warn_if_shared,
     write_bytes,
     write_error,
     write_tensors,
@@ -179,3 +183,29 @@ def test_only_temporary_files_are_removed_as_leftovers(tmp_path):
         remove_leftover(path)
     remove_leftover(part)  # there is none any more
     assert list(tmp_path.iterdir()) == [mine]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such modes")
+def test_a_shared_secret_is_told_whatever_other_threads_do_with_the_warnings(tmp_path):
+    def another_thread():
+        warn_if_shared(tmp_path / "theirs", 0o644, "key")
+        warnings.simplefilter("ignore")  # as an import of torch does for a while
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with shared_secrets_told() as told:
+            thread = threading.Thread(target=another_thread)
+            thread.start()
+            thread.join()
+            with shared_secrets_told() as inner:
+                warn_if_shared(tmp_path / "inner", 0o644, "key")
+            warn_if_shared(tmp_path / "ours", 0o640, "key")
+            warn_if_shared(tmp_path / "private", 0o600, "key")
+    assert told == [
+        f"{tmp_path / 'ours'}: other users of this computer can read this key; "
+        "run 'chmod 600' on it."
+    ]
+    assert len(inner) == 1 and "inner" in inner[0]
+    assert [str(one.message).split(":")[0] for one in caught] == [str(tmp_path / "theirs")]
+    with pytest.warns(UserWarning, match="other users"):
+        warn_if_shared(tmp_path / "after", 0o644, "key")

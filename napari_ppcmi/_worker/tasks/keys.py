@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -37,7 +34,7 @@ from napari_ppcmi._worker.desk import Desk
 from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.data.sample import sample_data_folder
 from ppcmi_sf.errors import KeyFileError
-from ppcmi_sf.files import atomic_path
+from ppcmi_sf.files import atomic_path, shared_secrets_told
 from ppcmi_sf.home import Home, Party
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey, read_key_record
@@ -65,9 +62,9 @@ def look_at_study(_desk: Desk, request: LookAtStudy) -> StudyInfo:
 
 def unlock(desk: Desk, request: Unlock) -> Unlocked:
     """Open all that is asked for; if one thing fails, what was open before stays so."""
-    home, told = Home(request.home), list[str]()
+    home = Home(request.home)
     key, key_info, site, party, card = None, None, None, None, None
-    with _collected(told):
+    with shared_secrets_told() as told:
         if request.key_file is not None and request.key_passphrase is not None:
             key = ClientKey.load(request.key_file, request.key_passphrase)
             key_info = _key_info(request.key_file)
@@ -236,8 +233,7 @@ def _contact_info(contact: Contact) -> ContactInfo:
 
 
 def _key_info(file: Path) -> KeyInfo:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about its mode: told when it is unlocked
+    with shared_secrets_told():  # and dropped: it is told when the key is unlocked
         record = read_key_record(file)
     return KeyInfo(
         file=file,
@@ -277,15 +273,5 @@ def _is_file(path: Path) -> bool:
 
 
 def _passphrase_of(site: Path) -> SecretStr:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is public
+    with shared_secrets_told():  # and dropped: it is public
         return read_passphrase_file(site / "passphrase.txt")
-
-
-@contextmanager
-def _collected(told: list[str]) -> Iterator[None]:
-    """Warnings (of a secret file that others can read) as sentences for the user."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield
-    told.extend(str(one.message) for one in caught if one.category is UserWarning)
