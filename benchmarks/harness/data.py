@@ -123,9 +123,10 @@ def load_data(
 ) -> BenchmarkData:
     """Split by group into test part and sites, and read everything onto the grid."""
     study, sites = base_study(plan, dataset), site_plans(plan, count)
-    test, training = split_by_group(
-        cases, [plan.test_fraction, 1 - plan.test_fraction], plan.split_seed
-    )
+    fractions = [plan.test_fraction, 1 - plan.test_fraction]
+    test, training = split_by_group(cases, fractions, plan.split_seed)
+    if plan.development:
+        test, training = split_by_group(training, fractions, plan.split_seed + 1)
     weights = [site.weight for site in sites]
     parts = split_by_group(training, [w / sum(weights) for w in weights], plan.split_seed)
     data = {

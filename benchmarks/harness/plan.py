@@ -132,6 +132,9 @@ class Plan(Strict):
         ``site_counts`` replaces it: then all of the training part is divided over so many sites.
     split_seed
         Of the division into sites and test part; the same for every training seed.
+    development
+        Leaves the test part out and splits what remains once more, into sites and a test part
+        of its own. Choices are made on such plans, so that nothing is tuned on what is reported.
     budget_cpu_seconds
         Processor time of all threads that a row may train for, all parties together.
     max_epochs
@@ -154,6 +157,7 @@ class Plan(Strict):
     test_fraction: Share = 0.2
     validation_fraction: Share = 0.15
     split_seed: int = 0
+    development: bool = False
     seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)] = (0,)
     budget_cpu_seconds: Annotated[float, Field(gt=0, strict=False)]
     shares: Shares = Shares()

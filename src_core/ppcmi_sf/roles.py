@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ppcmi_sf.errors import KeyFileError
 from ppcmi_sf.keys import ClientKey, TransformShare
+from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
@@ -35,6 +36,8 @@ class Site:
         Trained at this site; they never leave it.
     key
         This site's client key; it never leaves it either.
+    noise
+        Added to all latents before they are protected. Default: none.
 
     Raises
     ------
@@ -48,8 +51,10 @@ class Site:
         image_autoencoder: Autoencoder,
         mask_autoencoder: Autoencoder,
         key: ClientKey,
+        noise: LatentNoise | None = None,
     ) -> None:
         self.study = study
+        self.noise = noise
         self.image_autoencoder = image_autoencoder.eval()
         self.mask_autoencoder = mask_autoencoder.eval()
         self.device = next(image_autoencoder.parameters()).device
@@ -61,13 +66,14 @@ class Site:
     def protect_images(self, images: Tensor, items: Sequence[str]) -> LatentPyramid:
         """``T(E_x(x))`` of float32 images ``(B, C, H, W)`` in [0, 1] with B pseudonyms."""
         latents = self.image_autoencoder.encode(images.to(self.device))
-        return self._image_transform.protect(latents, items)
+        return self._image_transform.protect(self._noisy(latents), items)
 
     @torch.inference_mode()
     def protect_masks(self, labels: Tensor, items: Sequence[str]) -> LatentPyramid:
         """``T(E_y(y))`` of class indices ``(B, H, W)``."""
         masks = one_hot(labels.to(self.device), self.study.class_count)
-        return self._mask_transform.protect(self.mask_autoencoder.encode(masks), items)
+        latents = self.mask_autoencoder.encode(masks)
+        return self._mask_transform.protect(self._noisy(latents), items)
 
     @torch.inference_mode()
     def reveal_masks(self, protected: LatentPyramid, items: Sequence[str]) -> Tensor:
@@ -84,6 +90,9 @@ class Site:
         """``D_x(T⁻¹(z'))``: what the site's own decoder makes of its image latents."""
         latents = self._image_transform.recover(protected.to(self.device).to(torch.float32), items)
         return self.image_autoencoder.decode(latents)
+
+    def _noisy(self, latents: LatentPyramid) -> LatentPyramid:
+        return latents if self.noise is None else self.noise(latents)
 
 
 class MappingServer:

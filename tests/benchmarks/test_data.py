@@ -77,6 +77,20 @@ def test_unequal_sites_and_another_scanner(cases):
         assert same == (name["name"] != "other")
 
 
+def test_development_never_sees_the_test_part(cases):
+    plan = make_plan()
+    tested, developed = (
+        load_data(one, one.datasets[0], cases, None)
+        for one in (plan, plan.model_copy(update={"development": True}))
+    )
+    test = {image.name for image in tested.test}
+    seen = {image.name for image in developed.test}
+    for site in developed.sites.values():
+        seen |= set(site.training.cases) | set(site.validation.cases)
+    assert test and not test & seen
+    assert len(test) + len(seen) == len(cases)
+
+
 def test_a_scanner_is_deterministic_and_loses_detail():
     images = np.random.default_rng(0).random((2, 1, 32, 32), dtype=np.float32)
     coarse = Scanner(resolution=0.5)

@@ -5,10 +5,12 @@ import torch
 
 from ppcmi_sf.errors import KeyFileError, ModelFileError, StudyError
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.roles import MappingServer, Site
+from ppcmi_sf.transform import KeyedLatentTransform
 
 SITES = ("north", "south")
 
@@ -163,3 +165,21 @@ def test_a_share_of_another_study_is_refused(make_study):
     protected = make_site(study).protect_images(torch.rand(1, 1, 64, 64), ids(1))
     with pytest.raises(StudyError, match="transform share of site 'north'"):
         server.read("north", "image", protected, ids(1))
+
+
+def test_noise_is_added_before_the_transform_and_to_nothing_that_comes_back(study):
+    site, quiet = make_site(study), make_site(study)
+    site.noise = LatentNoise(0.5, seed=1)
+    images, labels = torch.rand(3, 1, 64, 64), torch.randint(0, 2, (3, 64, 64))
+    for role, protect, of in (
+        ("image", "protect_images", images),
+        ("mask", "protect_masks", labels),
+    ):
+        transform = KeyedLatentTransform(share_of(study), study, role)
+        noisy, clean = (
+            transform.recover(getattr(one, protect)(of, ids(3)), ids(3)) for one in (site, quiet)
+        )
+        for name in clean:
+            assert float((noisy[name] - clean[name]).std()) == pytest.approx(0.5, rel=0.1)
+    reply = quiet.protect_masks(labels, ids(3))
+    assert torch.equal(site.reveal_masks(reply, ids(3)), quiet.reveal_masks(reply, ids(3)))

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppcmi_sf.audit.exposure import encode, item_ids, protect
+from ppcmi_sf.audit.exposure import encode, item_ids, noisy, protect
 from ppcmi_sf.audit.subject import GroupedSlices, Subject
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder
@@ -24,14 +24,17 @@ BATCH = 8
 def latent_pairs(subject: Subject, slices: GroupedSlices, seed: int) -> Job[SitePairs]:
     """Image and mask latents of slices as the mapping server works on them.
 
-    In ``escrow`` that is without the transform, in ``blind`` with it.
+    In ``escrow`` that is without the transform, in ``blind`` with it; with the site's noise, if it
+    adds any.
     """
     images = yield from encode(subject, slices, "image")
     masks = yield from encode(subject, slices, "mask")
+    items = item_ids(seed, len(slices))
     if subject.study.arrangement == "blind":
-        items = item_ids(seed, len(slices))
         images = protect(subject, images, items, "sent", "image")
         masks = protect(subject, masks, items, "sent", "mask")
+    else:
+        images, masks = noisy(subject, images, items), noisy(subject, masks, items)
     return SitePairs(images, masks, np.zeros(len(slices), dtype=np.bool_))
 
 

@@ -25,6 +25,7 @@ from ppcmi_sf.cli.options import (
     LayoutName,
     LayoutOption,
     MasksOption,
+    NoiseOption,
     PassphraseFileOption,
     SeedOption,
     pick_device,
@@ -67,6 +68,7 @@ def audit(
     items: Annotated[
         int | None, typer.Option("--items", min=2, help="At most so many slices for an attack.")
     ] = None,
+    noise: NoiseOption = None,
     seed: SeedOption = 0,
     layout: LayoutOption = LayoutName.auto,
     masks: MasksOption = None,
@@ -80,6 +82,7 @@ def audit(
     Everything happens on this computer. The report shows images of patients.
     """
     from ppcmi_sf.audit.options import AuditOptions
+    from ppcmi_sf.latent_noise import LatentNoise
     from ppcmi_sf.workflows.audit_site import AuditSources, audit_site
 
     options = AuditOptions(seed=seed, quick=quick, items=items)
@@ -92,6 +95,7 @@ def audit(
         partner or [],
         find_cases(public) if public else [],
         find_cases(unseen, need_masks=True) if unseen else [],
+        None if noise is None else LatentNoise(noise),
     )
     job = audit_site(sources, out, options, attack or [], device=pick_device(device))
     found = drive(job)

@@ -82,6 +82,16 @@ PrecisionOption = Annotated[
     PrecisionName,
     typer.Option("--precision", help="float32 doubles a bundle's size, int8 halves it."),
 ]
+NoiseOption = Annotated[
+    float | None,
+    typer.Option(
+        "--noise",
+        min=1e-3,
+        max=100,
+        help="Gaussian noise on the latents that leave, as a multiple of their size (about 1). "
+        "Costs accuracy; default: none.",
+    ),
+]
 MasksOption = Annotated[
     Path | None, typer.Option("--masks", help="Folder of the masks, if it is elsewhere.")
 ]

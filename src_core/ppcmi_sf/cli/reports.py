@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ppcmi_sf.metrics import METRICS, Summary
 
 if TYPE_CHECKING:
+    from ppcmi_sf.latent_noise import LatentNoise
+    from ppcmi_sf.study import StudySpec
     from ppcmi_sf.training.loop import FitReport
 
 SHORT = {
@@ -19,6 +21,7 @@ SHORT = {
     "asd_mm": "ASD",
 }
 DISTANCES = ("hd95_mm", "asd_mm")
+USEFUL_EPSILON = 10.0  # above it, differential privacy promises nothing of use
 
 
 def fit_fields(fit: FitReport) -> dict[str, Any]:
@@ -58,3 +61,15 @@ def score_cells(summary: Summary, metrics: Sequence[str] = METRICS, between: str
     return [
         f"{summary.mean[m]:.{digits[m]}f}{between}±{summary.sd[m]:.{digits[m]}f}" for m in metrics
     ]
+
+
+def noise_line(noise: LatentNoise, study: StudySpec, sent: int) -> str:
+    """What noise on latents amounts to, for an image of which latents leave ``sent`` times."""
+    account = noise.account(study, sent=sent)
+    words = "no protection" if account.epsilon > USEFUL_EPSILON else "a weak protection"
+    return (
+        f"Noise of {noise.level:g} on latents bounded at {noise.bound:g}: for one image, "
+        f"sent {'once' if sent == 1 else f'{sent} times'}, epsilon is {account.epsilon:,.0f} at "
+        f"delta {account.delta:g}. In the sense of differential privacy that is {words}; what it "
+        "does against the attacks that are known, 'ppcmi audit --noise' measures."
+    )

@@ -25,6 +25,7 @@ from ppcmi_sf.cli.options import (
     LayoutOption,
     LearningRateOption,
     MasksOption,
+    NoiseOption,
     PassphraseFileOption,
     PatienceOption,
     PrecisionName,
@@ -38,7 +39,7 @@ from ppcmi_sf.cli.options import (
     ToOption,
     pick_device,
 )
-from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line
+from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line, noise_line
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.files import size_in_words
@@ -187,6 +188,7 @@ def protect(
     frame: FrameOption = None,
     series: SeriesOption = None,
     precision: PrecisionOption = PrecisionName.float16,
+    noise: NoiseOption = None,
     device: DeviceOption = DeviceName.auto,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
@@ -197,8 +199,14 @@ def protect(
     Each bundle is encrypted to the study's mapping server, or to those that --to names, and
     signed by you.
     """
+    from ppcmi_sf.latent_noise import LatentNoise
+    from ppcmi_sf.workflows.folders import SiteFolder
     from ppcmi_sf.workflows.outgoing import Addressed
-    from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
+    from ppcmi_sf.workflows.protect import (
+        default_copies,
+        protect_queries,
+        protect_training_pairs,
+    )
 
     credentials = Credentials(home, passphrase_file)
     client_key, party = credentials.key(key), credentials.party()
@@ -206,6 +214,7 @@ def protect(
     addressed = Addressed(party, recipients)
     cases, problems = find(images, layout, masks, need_masks=pairs)
     chosen = pick_device(device)
+    latent_noise = None if noise is None else LatentNoise(noise)
     if pairs and (slice_axis, frame, series) != (None, None, None):
         raise PPCMIError(
             "With --pairs, volumes are cut as they were in 'ppcmi site train'.",
@@ -221,6 +230,7 @@ def protect(
             device=chosen,
             copies=copies,
             precision=precision.value,
+            noise=latent_noise,
         )
     else:
         job = protect_queries(
@@ -234,10 +244,16 @@ def protect(
             slice_axis=slice_axis,
             frame=frame,
             series_uid=series,
+            noise=latent_noise,
         )
     report = drive(job)
     failures = problems + report.failures
     _show_protected(out, report, failures, as_json=json_output)
+    if latent_noise is not None:
+        spec = SiteFolder(site_dir).study()
+        # Of a pair both halves leave.
+        sent = 2 * (copies or default_copies(spec)) if pairs else 1
+        say(noise_line(latent_noise, spec, sent))
     if pairs:
         _tell_of_others(out, party, client_key, report.written)
     names = ", ".join(f"'{card.name}'" for card in recipients)

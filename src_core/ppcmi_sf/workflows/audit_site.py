@@ -23,6 +23,7 @@ from ppcmi_sf.device import place, require_memory
 from ppcmi_sf.errors import ModelFileError, PPCMIError, TrainingError
 from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, mask_to_grid, read_image
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import load_model, read_header
@@ -57,6 +58,8 @@ class AuditSources:
         More cases with masks that neither the site's autoencoders nor the mapping network were
         trained on: whether somebody took part in a training can only be asked with enough of
         both.
+    noise
+        What the site adds, or thinks of adding, to the latents that it sends.
     """
 
     folder: Path
@@ -65,6 +68,7 @@ class AuditSources:
     partners: Sequence[Path] = ()
     public: Sequence[Case] = ()
     unseen: Sequence[Case] = ()
+    noise: LatentNoise | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
     """
     site_folder = SiteFolder(Path(sources.folder))
     site, encoders = site_folder.load(sources.key, device)
+    site.noise = sources.noise
     record, study = site_folder.record(), site.study
     partners = tuple(_partner(Path(folder), study, device) for folder in sources.partners)
     network, network_site = _network(site_folder, study, sources.key, encoders)

@@ -29,6 +29,7 @@ from ppcmi_sf.errors import PPCMIError, ResourceError
 from ppcmi_sf.files import sweep_leftovers
 from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.registry import SentCase, SentItem, source_stamp
 from ppcmi_sf.roles import Site
@@ -62,8 +63,11 @@ def protect_queries(
     slice_axis: int | None = None,
     frame: int | None = None,
     series_uid: str | None = None,
+    noise: LatentNoise | None = None,
 ) -> Job[ProtectReport]:
     """Write one query bundle per case. A case whose bundle is there already is skipped.
+
+    With ``noise``, latents are bounded and noised before they are protected.
 
     Raises
     ------
@@ -73,6 +77,7 @@ def protect_queries(
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
+    site.noise = noise
     registry, report = addressed.party.home.registry, ProtectReport()
     _require_usable(key, addressed)
     if slice_axis is None:
@@ -86,6 +91,8 @@ def protect_queries(
             yield step
             try:
                 how = {"axis": slice_axis, "frame": frame, "series": series_uid, "by": by}
+                if noise is not None:
+                    how["noise"] = f"{noise.level:g} of {noise.bound:g}"
                 source, stamp = str(case.image.resolve()), _stamp(case.image, precision, how)
                 known = registry.find_query(
                     source, stamp, key.key_id, encoders, Path(out).resolve(), wanted
@@ -130,13 +137,15 @@ def protect_training_pairs(
     device: torch.device,
     copies: int | None = None,
     precision: Precision = "float16",
+    noise: LatentNoise | None = None,
 ) -> Job[ProtectReport]:
     """Write the site's training pairs: each slice as it is and ``copies - 1`` augmented ones.
 
     ``copies`` is 8 unless told, or 1 in a study with the paper's mapping network, which
     has no augmentation. The patients that were set apart in the site's own training are marked as
     validation items and not augmented. Pairs that are in ``out`` already, of the same
-    files and with the same settings, are not made again.
+    files and with the same settings, are not made again. With ``noise``, latents are bounded and
+    noised before they are protected.
 
     Raises
     ------
@@ -146,12 +155,15 @@ def protect_training_pairs(
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device)
+    site.noise = noise
     _require_usable(key, addressed)
     if copies is None:
         copies = default_copies(site.study)
     record, ledger = site_folder.record(), site_folder.pairs
     parties = (addressed.party.identity.fingerprint, addressed.fingerprints)
-    settings = (key.key_id, encoders, copies, precision, record, parties)
+    settings: tuple[object, ...] = (key.key_id, encoders, copies, precision, record, parties)
+    if noise is not None:
+        settings += (noise,)
     asked = pairs_asked(cases, *settings)
     with work_lock(site_folder.root):
         sweep_leftovers(Path(out))

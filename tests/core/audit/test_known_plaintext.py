@@ -5,6 +5,7 @@ import torch
 
 from ppcmi_sf.audit.attacks import known_plaintext
 from ppcmi_sf.audit.attacks.known_plaintext import match_positions, relative_errors, solve
+from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.progress import run
 
 
@@ -30,6 +31,18 @@ def test_blind_is_solved_and_the_aim_is_not_met(blind_subject, quick):
     found = run(known_plaintext.run(blind_subject, quick))
     assert found.measurements[0].value < 1e-3
     assert found.measurements[0].met is False
+
+
+def test_noise_of_the_site_is_in_what_is_attacked(blind_subject, quick):
+    """With noise on what is sent, what is solved for no longer gives other items exactly."""
+    quiet = run(known_plaintext.run(blind_subject, quick)).measurements[0].value
+    blind_subject.site.noise = LatentNoise(0.5)
+    try:
+        first, again = (run(known_plaintext.run(blind_subject, quick)) for _ in range(2))
+    finally:
+        blind_subject.site.noise = None
+    assert first.measurements[0].value > 100 * quiet
+    assert first.measurements == again.measurements  # the same seed, the same noise
 
 
 @pytest.mark.parametrize("items", [1, 3])

@@ -23,6 +23,7 @@ from ppcmi_sf.errors import (
 from ppcmi_sf.home import Party
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.store import load_model, read_header, save_model
 from ppcmi_sf.progress import run
@@ -50,6 +51,28 @@ def test_only_what_is_missing_is_done(north, tmp_path):
     assert len(run(north.queries(tmp_path / "r")).written) == 4
     assert len(run(north.queries(out, precision="float32")).written) == 4
     assert run(north.queries(out)).written == []
+
+
+def test_noise_makes_another_query_and_other_pairs(north, server, tmp_path):
+    out, noise = tmp_path / "q", LatentNoise(0.5)
+    (clean,) = run(north.queries(out, north.testing[:1])).written
+    (noisy,) = run(north.queries(out, north.testing[:1], noise=noise)).written
+    assert run(north.queries(out, north.testing[:1], noise=noise)).skipped
+    assert len(run(north.queries(out, north.testing[:1], noise=LatentNoise(0.6))).written) == 1
+    assert run(north.queries(out, north.testing[:1])).skipped
+    transform = KeyedLatentTransform(
+        north.one.keys["north"].transform_share(), north.one.study, "image"
+    )
+    before, after = (
+        transform.recover(batch.latents["image"], batch.items)
+        for batch in (server.read(path).batch for path in (clean, noisy))
+    )
+    for name in before:
+        assert float((after[name] - before[name]).std()) == pytest.approx(0.5, rel=0.1)
+    pairs = tmp_path / "p"
+    first = run(north.pairs(pairs, noise=noise)).written
+    assert run(north.pairs(pairs, noise=noise)).written == []
+    assert first and run(north.pairs(pairs)).written
 
 
 def test_a_changed_image_is_protected_again(north, tmp_path):

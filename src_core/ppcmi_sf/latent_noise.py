@@ -1,0 +1,129 @@
+"""LatentNoise: optional Gaussian noise on latents before they leave a site, and its accounting.
+
+At each scale an item's latents are first scaled down where their root mean square is above a
+bound, so that one item's image can change what is sent by so much and no more; then independent
+Gaussian numbers are added. Latents are what comes out of a batch normalisation, so their root
+mean square is near 1, and levels are in that unit.
+
+What that gives in the terms of differential privacy (Dwork and Roth 2014; replacing the image of
+one item by any other): a Gaussian mechanism with ``μ = Δ / σ`` (Gaussian differential privacy,
+Dong, Roth and Su, JRSS B 2022), the same in every arrangement: the keyed transform comes
+afterwards. Latents have thousands of numbers, so Δ is large, and at levels that leave a mask worth
+having ε is in the thousands: **no protection in the sense of differential privacy**. Whether the
+noise stops a given attack is for the audit to measure.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.latents import LatentPyramid
+from ppcmi_sf.study import StudySpec
+
+BOUND = 3.0
+DELTA = 1e-5
+SEED_BITS = 63
+
+
+@dataclass(frozen=True)
+class NoiseAccount:
+    """What a level of noise amounts to.
+
+    Attributes
+    ----------
+    mu
+        Of Gaussian differential privacy: how many standard deviations apart two images can lie.
+    rho
+        Of zero-concentrated differential privacy (Bun and Steinke, TCC 2016): ``μ² / 2``.
+    epsilon, delta
+        The tightest ε of the Gaussian mechanism at this δ (Balle and Wang, ICML 2018).
+    """
+
+    mu: float
+    rho: float
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class LatentNoise:
+    """Bounds and noises latents.
+
+    Parameters
+    ----------
+    level
+        Standard deviation σ of the noise, above 0.
+    bound
+        Largest root mean square of an item's latents at a scale.
+    seed
+        For measurements that can be repeated. ``None``, as in all that leaves a site: from the
+        operating system.
+
+    Raises
+    ------
+    PPCMIError
+        A number is not above 0.
+    """
+
+    level: float
+    bound: float = BOUND
+    seed: int | None = field(default=None, repr=False)
+    _generator: torch.Generator = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not (0 < self.level < math.inf and 0 < self.bound < math.inf):
+            raise PPCMIError(
+                "Level and bound of the noise on latents are numbers above 0.",
+                hint="Leave the option out for latents without noise.",
+            )
+        generator = torch.Generator(device="cpu")
+        generator.manual_seed(secrets.randbits(SEED_BITS) if self.seed is None else self.seed)
+        object.__setattr__(self, "_generator", generator)
+
+    def __call__(self, pyramid: LatentPyramid) -> LatentPyramid:
+        """Noisy latents of the same shapes, ``(B, C, H, W)`` at each scale."""
+        return pyramid.map(self._noisy)
+
+    def _noisy(self, latents: Tensor) -> Tensor:
+        size = latents.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+        bounded = latents * (self.bound / size.clamp_min(self.bound))
+        noise = torch.randn(latents.shape, generator=self._generator).to(latents)
+        return bounded + self.level * noise
+
+    def account(self, study: StudySpec, *, sent: int = 1, delta: float = DELTA) -> NoiseAccount:
+        """Accounting for one image of which latents leave ``sent`` times, each with new noise.
+
+        A training pair counts as two: the image's latents and the mask's. A copy counts like
+        any other; that copies are augmented is not made use of.
+        """
+        numbers = sum(scale.channels * scale.rows * scale.columns for scale in study.scales)
+        largest_change = 2 * self.bound * math.sqrt(numbers * sent)
+        mu = largest_change / self.level
+        return NoiseAccount(mu, mu**2 / 2, _epsilon(mu, delta), delta)
+
+
+def _epsilon(mu: float, delta: float) -> float:
+    """Smallest ε ≥ 0 with ``Φ(μ/2 − ε/μ) − e^ε Φ(−μ/2 − ε/μ) ≤ δ``, by bisection."""
+    low, high = 0.0, 1.0
+    while _log_delta(mu, high) > math.log(delta):
+        low, high = high, 2 * high
+    if low == 0.0 and _log_delta(mu, 0.0) <= math.log(delta):
+        return 0.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _log_delta(mu, middle) <= math.log(delta) else (middle, high)
+    return high
+
+
+def _log_delta(mu: float, epsilon: float) -> float:
+    """Logarithm of the δ that belongs to an ε; logarithms, since e^ε would overflow."""
+    places = torch.tensor([mu / 2 - epsilon / mu, -mu / 2 - epsilon / mu], dtype=torch.float64)
+    first, second = torch.special.log_ndtr(places).tolist()
+    ratio = second + epsilon - first
+    return first + math.log1p(-math.exp(ratio)) if ratio < 0 else -math.inf
