@@ -8,6 +8,7 @@ from ppcmi_sf.imaging.io import (
     case_name,
     is_supported,
     mask_path,
+    open_slicewise,
     read_image,
     read_mask,
     write_mask,
@@ -15,18 +16,23 @@ from ppcmi_sf.imaging.io import (
 )
 from ppcmi_sf.imaging.slices import (
     GridFit,
+    SliceSource,
     assemble,
     fit_to_grid,
     iter_grid_slices,
     labels_from_grid,
     mask_to_grid,
+    plane_of_file,
 )
+from ppcmi_sf.imaging.slicewise import SlicewiseImage, mask_planes
 
 __all__ = [
     "Geometry",
     "GridFit",
     "MedicalImage",
     "SeriesInfo",
+    "SliceSource",
+    "SlicewiseImage",
     "assemble",
     "case_name",
     "check_finite",
@@ -36,7 +42,10 @@ __all__ = [
     "labels_from_grid",
     "list_series",
     "mask_path",
+    "mask_planes",
     "mask_to_grid",
+    "open_slicewise",
+    "plane_of_file",
     "read_image",
     "read_mask",
     "write_mask",

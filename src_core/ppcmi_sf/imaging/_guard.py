@@ -73,11 +73,15 @@ def check_finite(path: Path | str, data: NDArray[np.float32]) -> None:
     InputFileError
         It does.
     """
-    bad = data.size - int(np.count_nonzero(np.isfinite(data)))
+    require_finite(path, data.size - int(np.count_nonzero(np.isfinite(data))), data.size)
+
+
+def require_finite(path: Path | str, bad: int, count: int) -> None:
+    """Refuse an image of ``count`` values of which ``bad`` are NaN or infinite."""
     if bad:
         raise InputFileError(
             path,
-            f"{bad} of {data.size} values are not finite numbers (NaN or infinite).",
+            f"{bad} of {count} values are not finite numbers (NaN or infinite).",
             hint="Replace them, by the background value for instance, and save the image again.",
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +33,32 @@ def read(
     ``scl_slope`` and ``scl_inter`` are applied. The affine follows nibabel's
     rule: the sform if its code is over 0, else the qform.
     """
-    import nibabel as nib
     from nibabel.imageglobals import LoggingOutputSuppressor
 
     with reading(path, "NIfTI"), LoggingOutputSuppressor():
-        image = nib.load(path)
-        if not isinstance(image, nib.Nifti1Image):
-            raise InputFileError(path, "not a single-file NIfTI image.", hint="Export it again.")
-        check_size(path, image.shape)
+        image = load(path)
         data = _channels_last(path, image, frame, channel_axis)
-        affine = np.asarray(image.affine, dtype=np.float64)
-        grid = _grid(image)
-        slice_axis = image.header.get_dim_info()[2]
+        if data.ndim == 3:  # one slice: (rows, columns) like every 2D image
+            data = data.transpose(1, 0, 2)
+        return data, geometry_of(path, image, data.shape[:-1])
+
+
+def load(path: Path, *, keep_open: bool = False) -> Any:
+    """Open a NIfTI file of a size that can be; nothing but its header is read."""
+    import nibabel as nib
+
+    image = nib.load(path, keep_file_open=keep_open)
+    if not isinstance(image, nib.Nifti1Image):
+        raise InputFileError(path, "not a single-file NIfTI image.", hint="Export it again.")
+    check_size(path, image.shape)
+    return image
+
+
+def geometry_of(path: Path, image: Any, spatial: tuple[int, ...]) -> Geometry:
+    """Where the voxels lie, by the header; ``spatial`` is the shape as :func:`read` gives it."""
+    affine = np.asarray(image.affine, dtype=np.float64)
+    grid = _grid(image)
+    slice_axis = image.header.get_dim_info()[2]
     affine = np.diag([*[_MM_PER_UNIT.get(grid.xyzt_units & 7, 1.0)] * 3, 1.0]) @ affine
     if not is_usable(affine):
         raise InputFileError(
@@ -50,13 +66,12 @@ def read(
             "its header places the voxels nowhere (the affine has no inverse).",
             hint="Convert it again from the original images.",
         )
-    if data.ndim == 3:  # one slice: (rows, columns) like every 2D image
-        data, affine = data.transpose(1, 0, 2), swap_first_axes(affine)
-    spatial = data.shape[:-1]
+    if len(spatial) == 2:
+        affine = swap_first_axes(affine)
     spacing = column_lengths(affine, len(spatial))
     if slice_axis is None or len(spatial) == 2:
         slice_axis = default_slice_axis(spacing)
-    return data, Geometry(
+    return Geometry(
         family="nifti",
         shape=spatial,
         spacing=spacing,
@@ -76,12 +91,36 @@ def write(labels: NDArray[np.uint8], geometry: Geometry, path: Path) -> None:
     if geometry.nifti is None:
         _write_from_affine(labels, geometry, path)
         return
-    grid = geometry.nifti
     array = labels.T if labels.ndim == 2 else labels
-    kind = nib.Nifti2Image if grid.version == 2 else nib.Nifti1Image
-    header = kind.header_class()
+    header = _mask_header(geometry.nifti, array.shape)
+    kind = nib.Nifti2Image if geometry.nifti.version == 2 else nib.Nifti1Image
+    # the header's own affine: any other one would make nibabel rewrite the fields
+    kind(array, header.get_best_affine(), header).to_filename(path)
+
+
+@contextmanager
+def plane_writer(geometry: Geometry, path: Path) -> Iterator[Callable[[NDArray[np.uint8]], None]]:
+    """Write labels plane by plane, ``(i, j)`` each, in the order of k.
+
+    The file is the one that :func:`write` makes of all of them.
+    """
+    from nibabel.openers import ImageOpener
+
+    assert geometry.nifti is not None
+    header = _mask_header(geometry.nifti, geometry.shape)
+    with ImageOpener(path, "wb") as file:
+        header.write_to(file)
+        file.write(b"\0" * (header.get_data_offset() - file.tell()))
+        yield lambda plane: file.write(plane.tobytes(order="F"))
+
+
+def _mask_header(grid: NiftiGrid, shape: tuple[int, ...]) -> Any:
+    """Header of a uint8 image with the placement fields as they were."""
+    import nibabel as nib
+
+    header = (nib.Nifti2Header if grid.version == 2 else nib.Nifti1Header)()
     header.set_data_dtype(np.uint8)
-    header.set_data_shape(array.shape)
+    header.set_data_shape(shape)
     header["pixdim"][:4] = grid.pixdim
     header["qform_code"], header["sform_code"] = grid.qform_code, grid.sform_code
     for name, value in zip(("quatern_b", "quatern_c", "quatern_d"), grid.quaternion, strict=True):
@@ -91,8 +130,7 @@ def write(labels: NDArray[np.uint8], geometry: Geometry, path: Path) -> None:
     for row, name in enumerate(("srow_x", "srow_y", "srow_z")):
         header[name] = grid.srow[4 * row : 4 * row + 4]
     header["xyzt_units"], header["dim_info"] = grid.xyzt_units, grid.dim_info
-    # the header's own affine: any other one would make nibabel rewrite the fields above
-    kind(array, header.get_best_affine(), header).to_filename(path)
+    return header
 
 
 def _write_from_affine(labels: NDArray[np.uint8], geometry: Geometry, path: Path) -> None:

@@ -19,6 +19,7 @@ from ppcmi_sf.imaging import _itk, _nifti, _raster, dicom
 from ppcmi_sf.imaging._guard import check_finite, check_readable
 from ppcmi_sf.imaging._labels import class_indices, fit_to_image, size_text
 from ppcmi_sf.imaging.geometry import Family, Geometry
+from ppcmi_sf.imaging.slicewise import SlicewiseImage, open_nifti
 
 _FAMILIES: dict[str, Family] = {
     ".nii.gz": "nifti",
@@ -64,6 +65,19 @@ class MedicalImage:
     data: NDArray[np.float32]
     geometry: Geometry
     path: Path | None = None
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.data.shape[-1])
+
+    def plane(self, axis: int | None, index: int) -> NDArray[np.float32]:
+        """One plane of a volume, the other two axes in their order; with ``None`` a 2D image."""
+        return self.data if axis is None else np.moveaxis(self.data, axis, 0)[index]
+
+    def sample(self, step: int) -> NDArray[np.float32]:
+        """Every ``step``-th voxel along each axis."""
+        return self.data[(slice(None, None, step),) * (self.data.ndim - 1)]
 
 
 def is_supported(path: Path) -> bool:
@@ -128,6 +142,26 @@ def read_image(
     data, geometry = _load(path, frame, series_uid, channel_axis, as_labels=False)
     check_finite(path, data)
     return MedicalImage(data, geometry, path)
+
+
+def open_slicewise(path: Path) -> SlicewiseImage | None:
+    """Open a volume that can be read plane by plane: NIfTI, grey, of three axes.
+
+    Returns
+    -------
+    SlicewiseImage or None
+        ``None`` for all other images: :func:`read_image` reads them.
+
+    Raises
+    ------
+    InputFileError
+        The file is missing, empty, damaged or too large.
+    """
+    path = Path(path)
+    if path.is_dir() or _family(path) != "nifti":
+        return None
+    check_readable(path)
+    return open_nifti(path)
 
 
 def read_mask(

@@ -20,9 +20,11 @@ and back to within half a voxel.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Annotated, TypeVar
+from pathlib import Path
+from typing import Annotated, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ppcmi_sf.errors import InputFileError, PPCMIError, StudyError
 from ppcmi_sf.imaging.geometry import Geometry
-from ppcmi_sf.imaging.io import MedicalImage
 from ppcmi_sf.study import StudySpec, WindowNormalization
 
 LUMINANCE = (0.299, 0.587, 0.114)
@@ -121,8 +122,30 @@ def fit_to_grid(geometry: Geometry, study: StudySpec, *, slice_axis: int | None 
     )
 
 
+class SliceSource(Protocol):
+    """What slices are taken of: an image in memory, or a file that is read plane by plane."""
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the voxels lie."""
+
+    @property
+    def path(self) -> Path | None:
+        """Where it was read from, for messages."""
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+
+    def plane(self, axis: int | None, index: int) -> NDArray[np.float32]:
+        """One plane, ``(its two axes in their order, channels)``; with ``None`` a 2D image."""
+
+    def sample(self, step: int) -> NDArray[np.float32]:
+        """Every ``step``-th voxel along each axis."""
+
+
 def iter_grid_slices(
-    image: MedicalImage, study: StudySpec, fit: GridFit
+    image: SliceSource, study: StudySpec, fit: GridFit
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the slices of an image for the network, one at a time.
 
@@ -142,12 +165,12 @@ def iter_grid_slices(
     InputFileError
         The file's channels do not suit the study.
     """
-    _require_shape(image.data.shape[:-1], fit)
+    _require_shape(image.geometry.shape, fit)
     _check_channels(image, study)
-    ranges = [_value_range(plane, study) for plane in _sampled_channels(image.data, study)]
+    ranges = [_value_range(plane, study) for plane in _sampled_channels(image, study)]
     top, left, height, width = fit.box
     for index in range(fit.slice_count):
-        source = _channels(_plane(image.data, fit, index), study)
+        source = _channels(_displayed(image.plane(fit.slice_axis, index), fit), study)
         result = np.zeros((study.channels, *fit.grid_shape), np.float32)
         for channel, (low, high) in enumerate(ranges):
             if high > low:
@@ -264,12 +287,27 @@ def assemble(
     return result
 
 
+def plane_of_file(labels: NDArray[np.uint8], fit: GridFit) -> NDArray[np.uint8]:
+    """Labels of one slice of a volume, as :func:`labels_from_grid` gives them, in the file's axes.
+
+    What :func:`assemble` does with all of them at once.
+    """
+    result = np.zeros(fit.source_shape[::-1], np.uint8)
+    _displayed(result, fit)[...] = labels
+    return result
+
+
 def _plane(array: NDArray[Value], fit: GridFit, index: int) -> NDArray[Value]:
     """View one slice, (rows, columns[, channels]), displayed as the module says."""
     if fit.slice_axis is None:
-        plane = array
-    else:
-        plane = np.moveaxis(array, fit.slice_axis, 0)[index].swapaxes(0, 1)
+        return _displayed(array, fit)
+    return _displayed(np.moveaxis(array, fit.slice_axis, 0)[index], fit)
+
+
+def _displayed(plane: NDArray[Value], fit: GridFit) -> NDArray[Value]:
+    """View a plane of a file, its axes in their order, as the module says."""
+    if fit.slice_axis is not None:
+        plane = plane.swapaxes(0, 1)
     if fit.flip_rows:
         plane = plane[::-1]
     return plane[:, ::-1] if fit.flip_columns else plane
@@ -298,8 +336,8 @@ def _require_shape(shape: tuple[int, ...], fit: GridFit) -> None:
         )
 
 
-def _check_channels(image: MedicalImage, study: StudySpec) -> None:
-    count = image.data.shape[-1]
+def _check_channels(image: SliceSource, study: StudySpec) -> None:
+    count = image.channels
     if count != study.channels and not (study.channels == 1 and count == 3):
         raise InputFileError(
             image.path or "image",
@@ -314,11 +352,11 @@ def _channels(values: NDArray[np.float32], study: StudySpec) -> NDArray[np.float
     return (values @ np.array(LUMINANCE, np.float32))[..., np.newaxis]
 
 
-def _sampled_channels(data: NDArray[np.float32], study: StudySpec) -> Iterator[NDArray[np.float32]]:
+def _sampled_channels(image: SliceSource, study: StudySpec) -> Iterator[NDArray[np.float32]]:
     """Each channel on an even sample of at most about 16 million voxels."""
-    voxels, axes = data[..., 0].size, data.ndim - 1
-    step = max(1, int(np.ceil((voxels / _MAX_SAMPLE) ** (1 / axes))))
-    sample = _channels(data[(slice(None, None, step),) * axes], study)
+    shape = image.geometry.shape
+    step = max(1, int(np.ceil((math.prod(shape) / _MAX_SAMPLE) ** (1 / len(shape)))))
+    sample = _channels(image.sample(step), study)
     for channel in range(study.channels):
         yield sample[..., channel]
 

@@ -6,7 +6,7 @@ own share, so nothing leaves it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +19,19 @@ from ppcmi_sf.data import Case
 from ppcmi_sf.device import place
 from ppcmi_sf.errors import ModelFileError, PPCMIError, ResourceError
 from ppcmi_sf.imaging import (
+    Geometry,
     GridFit,
     MedicalImage,
+    SliceSource,
+    SlicewiseImage,
     assemble,
     fit_to_grid,
     iter_grid_slices,
     labels_from_grid,
+    mask_path,
+    mask_planes,
+    open_slicewise,
+    plane_of_file,
     read_image,
     write_mask,
 )
@@ -115,20 +122,40 @@ class Segmenter:
         PPCMIError
             The image does not suit the study, or has no such axis.
         """
-        shape = image.geometry.shape
-        if slice_axis is None and len(shape) == 3:
+        fit = self.fit(image.geometry, slice_axis)
+        planes: list[npt.NDArray[np.uint8]] = []
+        yield from self.segment_slices(image, fit, planes.append)
+        return assemble(planes, fit, image.geometry.shape)
+
+    def fit(self, geometry: Geometry, slice_axis: int | None = None) -> GridFit:
+        """How an image's slices are placed in the network grid; see :meth:`segment`."""
+        if slice_axis is None and len(geometry.shape) == 3:
             slice_axis = self.slice_axis
-        fit = fit_to_grid(image.geometry, self.study, slice_axis=slice_axis)
-        planes: dict[int, npt.NDArray[np.uint8]] = {}
-        yield _slices_done(0, fit)
+        return fit_to_grid(geometry, self.study, slice_axis=slice_axis)
+
+    def segment_slices(
+        self, image: SliceSource, fit: GridFit, take: Callable[[npt.NDArray[np.uint8]], object]
+    ) -> Job[None]:
+        """Segment an image slice by slice.
+
+        Parameters
+        ----------
+        fit
+            What :meth:`fit` gives for the image.
+        take
+            Gets the labels of each slice in turn, as
+            :func:`~ppcmi_sf.imaging.labels_from_grid` gives them.
+        """
+        done = 0
+        yield _slices_done(done, fit)
         for batch in in_batches(iter_grid_slices(image, self.study, fit)):
             items = [new_item_id() for _ in batch]
             protected = self.site.protect_images(batch, items)
             mapped = self.server.map(self.link.name, protected, items)
             for one in self.site.reveal_masks(mapped, items).cpu().numpy():
-                planes[len(planes)] = labels_from_grid(one, fit)
-            yield _slices_done(len(planes), fit)
-        return assemble(planes, fit, shape)
+                take(labels_from_grid(one, fit))
+            done += len(batch)
+            yield _slices_done(done, fit)
 
 
 def segment_cases(
@@ -158,19 +185,54 @@ def segment_cases(
         step = Progress(index, len(cases), f"Segmenting {case.name}")
         yield step
         try:
-            image = read_image(
-                case.image, frame=frame, series_uid=series_uid, channel_axis=case.channel_axis
-            )
+            image = _open(segmenter, case, slice_axis, frame, series_uid)
             if targets.is_there(image.geometry, case.name, str(case.image.resolve())):
                 report.skipped.append(case.name)
                 continue
-            labels = yield from _told_as(step, segmenter.segment(image, slice_axis=slice_axis))
-            report.written.append(write_mask(labels, image.geometry, Path(out), case.name))
+            job = _segment_to_file(segmenter, image, slice_axis, Path(out), case.name)
+            report.written.append((yield from _told_as(step, job)))
         except ResourceError:
             raise
         except PPCMIError as error:
             report.failures.append((case.name, error))
     return report
+
+
+def _open(
+    segmenter: Segmenter,
+    case: Case,
+    slice_axis: int | None,
+    frame: int | None,
+    series_uid: str | None,
+) -> MedicalImage | SlicewiseImage:
+    """The image: to be read plane by plane, where its slices lie so in the file."""
+    if (frame, series_uid, case.channel_axis) == (None, None, None):
+        slicewise = open_slicewise(case.image)
+        if slicewise is not None:
+            fit = segmenter.fit(slicewise.geometry, slice_axis)
+            if fit.slice_axis == SlicewiseImage.SLICE_AXIS:
+                return slicewise
+    return read_image(
+        case.image, frame=frame, series_uid=series_uid, channel_axis=case.channel_axis
+    )
+
+
+def _segment_to_file(
+    segmenter: Segmenter,
+    image: MedicalImage | SlicewiseImage,
+    slice_axis: int | None,
+    out: Path,
+    name: str,
+) -> Job[Path]:
+    if isinstance(image, MedicalImage):
+        labels = yield from segmenter.segment(image, slice_axis=slice_axis)
+        return write_mask(labels, image.geometry, out, name)
+    fit, target = segmenter.fit(image.geometry, slice_axis), mask_path(image.geometry, out, name)
+    with mask_planes(image.geometry, target) as write:
+        yield from segmenter.segment_slices(
+            image, fit, lambda labels: write(plane_of_file(labels, fit))
+        )
+    return target
 
 
 def _slices_done(done: int, fit: GridFit) -> Progress:

@@ -38,6 +38,23 @@ def test_it_makes_the_masks_of_the_command(ready, tmp_path):
         np.testing.assert_array_equal(labels, pixels(path))
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_volume_that_is_read_plane_by_plane_gets_the_same_mask(
+    ready, make_volume, tmp_path, monkeypatch, suffix
+):
+    case = make_volume(tmp_path / f"stack{suffix}", 11)
+    labels = run(ready.segmenter().segment(read_image(case.image)))
+
+    def refuse(*args, **options):
+        raise AssertionError("the volume was read as a whole")
+
+    monkeypatch.setattr("ppcmi_sf.workflows.segment.read_image", refuse)
+    (path,) = run(ready.segment(tmp_path / "m", [case])).written
+    mask = nib.load(path)
+    np.testing.assert_array_equal(np.asarray(mask.dataobj), labels)
+    np.testing.assert_array_equal(mask.affine, nib.load(case.image).affine)
+
+
 def test_it_says_what_it_is_made_of(ready):
     segmenter = ready.segmenter()
     assert segmenter.study == segmenter.site.study == ready.study
