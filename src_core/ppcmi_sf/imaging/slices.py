@@ -22,16 +22,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field
 
 from ppcmi_sf.errors import InputFileError, PPCMIError, StudyError
+from ppcmi_sf.imaging._resample import area_share, keep_larger, resize
 from ppcmi_sf.imaging.geometry import Geometry
 from ppcmi_sf.study import StudySpec, WindowNormalization
 
@@ -175,7 +174,7 @@ def iter_grid_slices(
         for channel, (low, high) in enumerate(ranges):
             if high > low:
                 plane = np.clip((source[..., channel] - low) / (high - low), 0, 1)
-                box = np.clip(_resize(plane, (height, width)), 0, 1)
+                box = np.clip(resize(plane, (height, width)), 0, 1)
                 result[channel, top : top + height, left : left + width] = box
         yield result
 
@@ -204,10 +203,10 @@ def mask_to_grid(labels: NDArray[np.uint8], fit: GridFit, class_count: int) -> N
         plane = _plane(labels, fit, index)
         if not plane.any():
             continue
-        best = _area_share(plane == 0, (height, width)) - _TIE
+        best = area_share(plane == 0, (height, width)) - _TIE
         winner = result[index, top : top + height, left : left + width]
         for number in range(1, class_count):
-            _keep_larger(winner, best, _area_share(plane == number, (height, width)), number)
+            keep_larger(winner, best, area_share(plane == number, (height, width)), number)
     return result
 
 
@@ -244,7 +243,7 @@ def labels_from_grid(probabilities: NDArray[np.float32], fit: GridFit) -> NDArra
     best = np.full(fit.source_shape, -np.inf, np.float32)
     for number, plane in enumerate(probabilities):
         box = plane[top : top + height, left : left + width]
-        _keep_larger(winner, best, _resize(box, fit.source_shape), number)
+        keep_larger(winner, best, resize(box, fit.source_shape), number)
     return winner
 
 
@@ -370,47 +369,3 @@ def _value_range(values: NDArray[np.float32], study: StudySpec) -> tuple[float, 
     if low == high:  # nearly all background: the rest still is an image
         low, high = float(values.min()), float(values.max())
     return low, high
-
-
-def _resize(plane: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Resample with pixel centres at half-integers, antialiased when shrinking."""
-    if plane.shape == shape:
-        return np.asarray(plane, np.float32)
-    picture = Image.fromarray(np.ascontiguousarray(plane, np.float32))
-    return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
-
-
-def _area_share(region: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Find which share of each new pixel a region covers; bilinear along axes that grow.
-
-    Pillow's box filter counts a source pixel fully or not at all, which makes
-    small structures up to 10 % too large.
-    """
-    plane = region.astype(np.float32)
-    if shape[0] < plane.shape[0]:
-        plane = _overlaps(plane.shape[0], shape[0]) @ plane
-    if shape[1] < plane.shape[1]:
-        plane = plane @ _overlaps(plane.shape[1], shape[1]).T
-    return _resize(plane, shape)
-
-
-@lru_cache(maxsize=16)
-def _overlaps(source: int, target: int) -> NDArray[np.float32]:
-    """Weights (target, source): the part of each new pixel that lies on each source pixel."""
-    edges = np.arange(target + 1) * (source / target)
-    pixels = np.arange(source)
-    ends = np.minimum(edges[1:, np.newaxis], pixels + 1)
-    starts = np.maximum(edges[:-1, np.newaxis], pixels)
-    overlap = np.maximum(ends - starts, 0) * (target / source)
-    return np.asarray(overlap, np.float32)
-
-
-def _keep_larger(
-    winner: NDArray[np.uint8],
-    best: NDArray[np.float32],
-    share: NDArray[np.float32],
-    number: int,
-) -> None:
-    larger = share > best
-    winner[larger] = number
-    best[larger] = share[larger]
