@@ -82,6 +82,12 @@ PrecisionOption = Annotated[
     PrecisionName,
     typer.Option("--precision", help="float32 doubles a bundle's size, int8 halves it."),
 ]
+CopiesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--copies", min=1, help="With --pairs: each slice so often, augmented but for once."
+    ),
+]
 NoiseOption = Annotated[
     float | None,
     typer.Option(

@@ -14,6 +14,7 @@ from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import (
     AgainOption,
     BatchSizeOption,
+    CopiesOption,
     DeviceName,
     DeviceOption,
     EpochsOption,
@@ -49,6 +50,7 @@ from ppcmi_sf.workflows.bundle_files import bundle_files
 if TYPE_CHECKING:
     from ppcmi_sf.home import Party
     from ppcmi_sf.keys import ClientKey
+    from ppcmi_sf.latent_noise import LatentNoise
     from ppcmi_sf.workflows.report import BatchReport, ProtectReport
 
 Failure: TypeAlias = tuple[str, PPCMIError]
@@ -176,12 +178,7 @@ def protect(
         bool, typer.Option("--pairs", help="Images with masks, for the server to train on.")
     ] = False,
     to: ToOption = None,
-    copies: Annotated[
-        int | None,
-        typer.Option(
-            "--copies", min=1, help="With --pairs: each slice so often, augmented but for once."
-        ),
-    ] = None,
+    copies: CopiesOption = None,
     layout: LayoutOption = LayoutName.auto,
     masks: MasksOption = None,
     slice_axis: SliceAxisOption = None,
@@ -200,13 +197,8 @@ def protect(
     signed by you.
     """
     from ppcmi_sf.latent_noise import LatentNoise
-    from ppcmi_sf.workflows.folders import SiteFolder
     from ppcmi_sf.workflows.outgoing import Addressed
-    from ppcmi_sf.workflows.protect import (
-        default_copies,
-        protect_queries,
-        protect_training_pairs,
-    )
+    from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 
     credentials = Credentials(home, passphrase_file)
     client_key, party = credentials.key(key), credentials.party()
@@ -250,10 +242,7 @@ def protect(
     failures = problems + report.failures
     _show_protected(out, report, failures, as_json=json_output)
     if latent_noise is not None:
-        spec = SiteFolder(site_dir).study()
-        # Of a pair both halves leave.
-        sent = 2 * (copies or default_copies(spec)) if pairs else 1
-        say(noise_line(latent_noise, spec, sent))
+        _tell_of_noise(latent_noise, site_dir, pairs=pairs, copies=copies)
     if pairs:
         _tell_of_others(out, party, client_key, report.written)
     names = ", ".join(f"'{card.name}'" for card in recipients)
@@ -292,6 +281,16 @@ def _show_protected(
         ],
         as_json=as_json,
     )
+
+
+def _tell_of_noise(noise: LatentNoise, site_dir: Path, *, pairs: bool, copies: int | None) -> None:
+    from ppcmi_sf.workflows.folders import SiteFolder
+    from ppcmi_sf.workflows.protect import default_copies
+
+    study = SiteFolder(site_dir).study()
+    # Of a pair both halves leave.
+    sent = 2 * (copies or default_copies(study)) if pairs else 1
+    say(noise_line(noise, study, sent))
 
 
 def _tell_of_others(out: Path, party: Party, key: ClientKey, written: Sequence[Path]) -> None:
