@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ppcmi_sf.bundle import new_item_id
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
@@ -36,13 +37,13 @@ class UnkeyedSite(Site):
     @torch.inference_mode()
     def protect_images(self, images: Tensor, items: Items) -> LatentPyramid:
         """``E_x(x)``."""
-        return self.image_autoencoder.encode(images.to(self.device))
+        return self._noisy(self.image_autoencoder.encode(images.to(self.device)))
 
     @torch.inference_mode()
     def protect_masks(self, labels: Tensor, items: Items) -> LatentPyramid:
         """``E_y(y)``."""
         masks = one_hot(labels.to(self.device), self.study.class_count)
-        return self.mask_autoencoder.encode(masks)
+        return self._noisy(self.mask_autoencoder.encode(masks))
 
     @torch.inference_mode()
     def recover_masks(self, protected: LatentPyramid, items: Items) -> LatentPyramid:
@@ -73,10 +74,19 @@ def make_key(study: StudySpec, site: str, seed: int) -> ClientKey:
 
 
 def make_site(
-    study: StudySpec, name: str, image: Autoencoder, mask: Autoencoder, seed: int, *, keyed: bool
+    study: StudySpec,
+    name: str,
+    image: Autoencoder,
+    mask: Autoencoder,
+    seed: int,
+    *,
+    keyed: bool,
+    noise: float = 0.0,
 ) -> Site:
-    """A site in its role."""
-    return (Site if keyed else UnkeyedSite)(study, image, mask, make_key(study, name, seed))
+    """A site in its role; with ``noise`` on all that it sends, the same for the same seed."""
+    made = (Site if keyed else UnkeyedSite)(study, image, mask, make_key(study, name, seed))
+    made.noise = LatentNoise(noise, seed=seed) if noise else None
+    return made
 
 
 def make_server(

@@ -91,9 +91,11 @@ class LatentRun:
             for role in ROLES
         }
         self.parameters["autoencoders"] = sum(count_parameters(one) for one in models.values())
-        return make_site(
-            self.study, name, models["image"], models["mask"], self.seed, keyed=self.row.keyed
-        )
+        return self._make_site(name, models["image"], models["mask"])
+
+    def _make_site(self, name: str, image: Autoencoder, mask: Autoencoder) -> Site:
+        row = self.row
+        return make_site(self.study, name, image, mask, self.seed, keyed=row.keyed, noise=row.noise)
 
     def _autoencoder(self, name: str, role: str, budget: float) -> Autoencoder:
         data, row = self.data.sites[name], self.row
@@ -235,9 +237,7 @@ class LatentRun:
         images = len(once.validation)
         self.training_bytes += query_bytes(self.study, images) + reply_bytes(self.study, images)
         aligned = with_decoder(site.mask_autoencoder, task)
-        return make_site(
-            self.study, name, site.image_autoencoder, aligned, self.seed, keyed=self.row.keyed
-        )
+        return self._make_site(name, site.image_autoencoder, aligned)
 
 
 class NewSiteRun(LatentRun):

@@ -26,6 +26,8 @@ class Row(BaseModel):
         How much the image autoencoder is guided by the site's masks; 0 is not at all.
     keyed
         Whether latents pass through the keyed transform.
+    noise
+        Level of the noise on everything that sites send; 0 is none.
     pooling
         Whether the paper's mapping network has its pyramid pooling.
     separate
@@ -52,6 +54,7 @@ class Row(BaseModel):
     arrangement: Arrangement = "escrow"
     use_skips: bool = True
     keyed: bool = True
+    noise: Annotated[float, Field(ge=0, strict=False)] = 0.0
     pooling: bool = True
     separate: bool = False
     mask_loss: MaskLoss = "dice-ce"

@@ -95,6 +95,25 @@ def test_in_escrow_the_server_sees_latents_and_in_blind_it_does_not(models, data
     assert escrow.validation.tolist() == [False] * 4 + [True] * 2
 
 
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_site_with_noise_sends_noise_and_the_same_for_the_same_seed(models, data, keyed):
+    study, server = (
+        study_of("escrow"),
+        make_server(study_of("escrow"), ["north"], 0, None, keyed=keyed),
+    )
+    copies = Copies(study, data, 0, 1, seed=0)
+    clean, first, again = (
+        training_pairs(
+            make_site(study, "north", *models, 0, keyed=keyed, noise=level), server, "north", copies
+        )
+        for level in (0.0, 0.5, 0.5)
+    )
+    for name in clean.inputs:
+        added = first.inputs[name].float() - clean.inputs[name].float()
+        assert float(added.std()) == pytest.approx(0.5, rel=0.1)
+        assert torch.allclose(first.inputs[name], again.inputs[name], atol=2e-2)
+
+
 def test_copies_are_augmented_but_the_first_and_the_validation_part(models, data):
     once, twice = (pairs_of("escrow", models, data, copies=n) for n in (1, 2))
     assert len(twice.validation) == 2 * 4 + 2
