@@ -7,8 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from harness.data import BenchmarkData, TestImage, seen_by
+from harness.plan import Scanner
+from ppcmi_sf.flips import average_over_flips
 from ppcmi_sf.imaging import assemble, labels_from_grid
 from ppcmi_sf.metrics import score_case
 from ppcmi_sf.study import StudySpec
@@ -35,23 +38,30 @@ def score_sites(
             done[key] = [
                 row
                 for image in data.test
-                for row in _score(study, image, _labels(image, predict, data, site))
+                for row in _scores(study, image, predict, data.scanners[site])
             ]
         rows.extend({"site": site} | row for row in done[key])
     return rows
 
 
-def _labels(
-    image: TestImage, predict: Predict, data: BenchmarkData, site: str
-) -> npt.NDArray[np.uint8]:
-    probabilities = predict(seen_by(data.scanners[site], image.planes))
-    planes = [labels_from_grid(one, image.fit) for one in probabilities]
-    return assemble(planes, image.fit, image.truth.shape)
+def _scores(
+    study: StudySpec, image: TestImage, predict: Predict, scanner: Scanner | None
+) -> list[dict[str, Any]]:
+    """A row for each class; ``dice_flips`` is that of the average over mirror images."""
+    planes = seen_by(scanner, image.planes)
+    once = _score(study, image, predict(planes))
+    averaged = average_over_flips(
+        lambda part: torch.from_numpy(predict(part.numpy())), torch.from_numpy(planes), study
+    )
+    flipped = _score(study, image, averaged.numpy())
+    return [one | {"dice_flips": other["dice"]} for one, other in zip(once, flipped, strict=True)]
 
 
 def _score(
-    study: StudySpec, image: TestImage, labels: npt.NDArray[np.uint8]
+    study: StudySpec, image: TestImage, probabilities: npt.NDArray[np.float32]
 ) -> list[dict[str, Any]]:
+    planes = [labels_from_grid(one, image.fit) for one in probabilities]
+    labels = assemble(planes, image.fit, image.truth.shape)
     names = [item.name for item in study.classes]
     return [
         {"case": image.name, "group": image.group, "class": score.class_name}

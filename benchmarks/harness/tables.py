@@ -11,6 +11,7 @@ import numpy as np
 from harness.statistics import mean_sd, paired_difference
 
 CENTRAL, PAPER, ALONE = "central-unet", "paper", "site-unet"
+DIGITS = {"dice": 3, "dice_flips": 3, "iou": 3, "hd95": 2, "asd": 2}
 WORSE = " ⚠"  # beside the Dice of a site that does better on its own
 Run = dict[str, Any]
 CaseKey = tuple[str, str, str]
@@ -73,14 +74,29 @@ def grouped(runs: Iterable[Run]) -> dict[tuple[str, int, int], dict[str, Group]]
 
 def accuracy_table(groups: dict[str, Group]) -> str:
     """The rows side by side: scores, differences, time and bytes."""
-    heads = ["row", "Dice", "IoU", "HD95", "ASD", "Dice to central U-Net", "Dice to paper"]
+    heads = [
+        "row",
+        "Dice",
+        "Dice, flips",
+        "IoU",
+        "HD95",
+        "ASD",
+        "Dice to central U-Net",
+        "Dice to paper",
+    ]
     heads += ["CPU s", "parameters, M", "training, MB", "query + reply, kB"]
     lines = [_line(heads), _line(["---"] * len(heads))]
     for group in groups.values():
         cells = [group.row]
         cells += [
             mean_sd(group.per_seed(metric), digits)
-            for metric, digits in (("dice", 3), ("iou", 3), ("hd95", 2), ("asd", 2))
+            for metric, digits in (
+                ("dice", 3),
+                ("dice_flips", 3),
+                ("iou", 3),
+                ("hd95", 2),
+                ("asd", 2),
+            )
         ]
         cells += [_difference(group, groups.get(other)) for other in (CENTRAL, PAPER)]
         cells += [f"{group.mean('cpu_seconds'):.0f}", _parameters(group)]

@@ -97,6 +97,7 @@ def test_what_a_run_tells(name, finished):
     for case in run["cases"]:
         assert 0 <= case["iou"] <= case["dice"] <= 1
         assert case["hd95"] >= 0
+        assert 0 <= case["dice_flips"] <= 1
         assert case["asd"] >= 0
         assert case["group"]
     assert run["cpu_seconds"] == pytest.approx(sum(s["cpu_seconds"] for s in run["stages"]))
@@ -165,7 +166,7 @@ def test_tables_and_plots_come_from_the_file_alone(finished, script, tmp_path):
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     cases = finished[1]["fused-escrow", 3]["cases"]
     assert cells[1] == f"{sum(case['dice'] for case in cases) / len(cases):.3f}"
-    assert "[" in cells[5], "the difference to the central U-Net has an interval"
+    assert "[" in cells[6], "the difference to the central U-Net has an interval"
     plots = {path.stem for path in (tmp_path / "p").glob("*.svg")}
     assert {"phantoms-64-3-sites-dice", "phantoms-64-3-sites-new-site"} <= plots
     assert {"phantoms-64-over-sites", "phantoms-64-3-sites-mapping-curves"} <= plots

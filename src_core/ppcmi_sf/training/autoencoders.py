@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
+from ppcmi_sf.flips import ROWS, flips_of
 from ppcmi_sf.models.autoencoder import Autoencoder, Decoder, one_hot
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
@@ -162,8 +163,8 @@ class AutoencoderTask:
 
 def augmenter_for(study: StudySpec, *, strength: float = 1.0) -> Augmenter:
     """The augmenter that fits a study's modality."""
-    vertical_flips = study.modality != "US"
-    return Augmenter(study.image_size, vertical_flips=vertical_flips, strength=strength)
+    vertical = (ROWS,) in flips_of(study)
+    return Augmenter(study.image_size, vertical_flips=vertical, strength=strength)
 
 
 def train_autoencoder(

@@ -55,6 +55,18 @@ def test_a_volume_that_is_read_plane_by_plane_gets_the_same_mask(
     np.testing.assert_array_equal(mask.affine, nib.load(case.image).affine)
 
 
+def test_averaging_over_flips_does_not_care_for_mirrors(ready, tmp_path):
+    """An image and its mirror image get mirrored masks, which without averaging they do not."""
+    segmenter = dataclasses.replace(ready.segmenter(), average_flips=True)
+    image = read_image(ready.testing[0].image)
+    mirrored = dataclasses.replace(image, data=image.data[:, ::-1].copy())
+    one, other = run(segmenter.segment(image)), run(segmenter.segment(mirrored))
+    np.testing.assert_array_equal(one, other[:, ::-1])
+    case = ready.testing[:1]
+    (path,) = run(ready.segment(tmp_path / "m", case, average_flips=True)).written
+    np.testing.assert_array_equal(pixels(path), one)
+
+
 def test_it_says_what_it_is_made_of(ready):
     segmenter = ready.segmenter()
     assert segmenter.study == segmenter.site.study == ready.study
