@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ppcmi_sf.latents import LatentPyramid
-from ppcmi_sf.training.losses import image_loss, mapping_loss, mask_loss
+from ppcmi_sf.training.losses import COARSE_WEIGHT, image_loss, mapping_loss, mask_loss
 
 
 def pyramid(seed):
@@ -43,11 +43,13 @@ def test_a_perfect_mapping_costs_nothing():
     assert mapping_loss(target, target, spreads_of(target)) == 0
 
 
-def test_mean_of_the_targets_costs_one_per_scale():
+def test_mean_of_the_targets_costs_the_weight_of_each_scale():
     target = pyramid(1)
     mean = target.map(lambda value: value.mean().expand_as(value))
-    loss = mapping_loss(mean, target, spreads_of(target))
-    assert abs(float(loss) - 2) < 0.02
+    for weight in (0.0, COARSE_WEIGHT, 1.0):
+        loss = mapping_loss(mean, target, spreads_of(target), weight)
+        assert abs(float(loss) - (1 + weight)) < 0.02
+    assert 0 < COARSE_WEIGHT < 1
 
 
 @pytest.mark.parametrize("kind", ["dice-ce", "bce-dice"])

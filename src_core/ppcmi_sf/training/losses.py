@@ -14,6 +14,7 @@ MaskLoss = Literal["dice-ce", "bce-dice"]
 MappingLoss = Literal["normalised", "mse"]
 ReconstructionLoss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
+COARSE_WEIGHT = 0.2
 ALPHA = 0.5  # of the paper: α·BCE + (1−α)·Dice
 
 
@@ -55,7 +56,10 @@ def _bce_dice(*, squared: bool) -> ReconstructionLoss:
 
 
 def mapping_loss(
-    mapped: LatentPyramid, target: LatentPyramid, spreads: Mapping[str, Tensor] | None
+    mapped: LatentPyramid,
+    target: LatentPyramid,
+    spreads: Mapping[str, Tensor] | None,
+    coarse_weight: float = COARSE_WEIGHT,
 ) -> Tensor:
     """Sum over the scales of the mean squared error.
 
@@ -64,10 +68,14 @@ def mapping_loss(
     spreads
         Standard deviation of the targets per scale; each scale's error is
         divided by its square, so that no scale drowns the others. ``None``: the
-        paper's plain MSE.
+        paper's plain MSE, in which all scales weigh alike.
+    coarse_weight
+        Weight of every scale but the finest, which is the one that a mask decoder reads.
     """
     terms = []
-    for name, value in mapped.items():
+    for number, (name, value) in enumerate(mapped.items()):
         error = functional.mse_loss(value, target[name])
-        terms.append(error if spreads is None else error / spreads[name].square())
+        if spreads is not None:
+            error = error / spreads[name].square() * (coarse_weight if number else 1.0)
+        terms.append(error)
     return sum(terms[1:], terms[0])

@@ -49,8 +49,8 @@ class MappingOptions:
     Parameters
     ----------
     loss
-        ``normalised`` divides each scale's MSE by its targets' variance;
-        ``mse`` is the paper's.
+        ``normalised`` divides each scale's MSE by its targets' variance, and the coarser scales
+        weigh less (see :func:`~ppcmi_sf.training.losses.mapping_loss`); ``mse`` is the paper's.
     adapters
         See :class:`~ppcmi_sf.models.mapping.UnifiedMappingNetwork`.
     max_site_weight
