@@ -24,7 +24,6 @@ from ppcmi_sf.training.autoencoders import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData
 from ppcmi_sf.training.mapping import SitePairs
 from ppcmi_sf.workflows.batches import BATCH
-from ppcmi_sf.workflows.protect import PAIR_STRENGTH
 
 Items = Sequence[str]
 
@@ -136,7 +135,7 @@ class Copies:
 
     def batches(self) -> Iterator[tuple[Tensor, npt.NDArray[np.uint8], bool]]:
         """Images, masks, and whether they are of the validation part."""
-        augment = augmenter_for(self.study, strength=PAIR_STRENGTH)
+        augment = augmenter_for(self.study)
         for part, apart in ((self.data.training, False), (self.data.validation, True)):
             numbers = (0,) if apart else range(self.first, self.first + self.count)
             entries = [(index, copy) for copy in numbers for index in range(len(part))]

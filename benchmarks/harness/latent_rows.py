@@ -63,6 +63,7 @@ class LatentRun:
             arrangement=self.row.arrangement,
             use_skips=self.row.use_skips,
         )
+        self.shares = self.row.shares or self.plan.shares
         self.budget = self.plan.budget_cpu_seconds * self.row.budget_factor
 
     def train(self) -> Answering:
@@ -85,7 +86,7 @@ class LatentRun:
         return self.budget - sum(stage.cpu_seconds for stage in self.stages)
 
     def _site(self, name: str, among: int) -> Site:
-        shares = {"image": self.plan.shares.image, "mask": self.plan.shares.mask}
+        shares = {"image": self.shares.image, "mask": self.shares.mask}
         models = {
             role: self._autoencoder(name, role, shares[role] * self.budget / among)
             for role in ROLES
@@ -149,7 +150,7 @@ class LatentRun:
 
     def _pairs(self, name: str, site: Site, data: SiteData) -> SitePairs:
         stage = Stage("pairs", name)
-        share = self.plan.shares.pairs * self.budget / len(self.data.sites)
+        share = self.shares.pairs * self.budget / len(self.data.sites)
         server = self._server(None)
         with timed(stage):
             once = training_pairs(site, server, name, Copies(self.study, data, 0, 1, self.seed))
@@ -175,7 +176,7 @@ class LatentRun:
         return max(1, min(most, int(share / max(each, 1e-6))))
 
     def _networks(self, pairs: Mapping[str, SitePairs]) -> dict[str, UnifiedMappingNetwork]:
-        later = self.plan.shares.alignment if self.row.alignment or self._joins else 0.0
+        later = self.shares.alignment if self.row.alignment or self._joins else 0.0
         budget = max(self.left() - later * self.budget, 0.05 * self.budget)
         if not self.row.separate:
             network = self._mapping("", pairs, budget)
@@ -215,7 +216,7 @@ class LatentRun:
 
     def _aligned(self, name: str, site: Site, server: MappingServer, data: SiteData) -> Site:
         stage = Stage("alignment", name)
-        budget = self.plan.shares.alignment * self.budget / len(self.data.sites)
+        budget = self.shares.alignment * self.budget / len(self.data.sites)
         options = AlignmentOptions(
             fit=options_for(self.plan.steps.alignment, self.seed), mask_loss=self.row.mask_loss
         )
@@ -270,7 +271,7 @@ class NewSiteRun(LatentRun):
         options = self._mapping_options(self.plan.steps.joining)
         stage = Stage("joining", name)
         task = JoiningTask(self.study, self._network, name, known, options, CPU)
-        budget = self.plan.shares.alignment * self.budget
+        budget = self.shares.alignment * self.budget
         fit_within(task, options.fit, budget, self.plan, stage)
         self.stages.append(stage)
         spent = [*self._own, *self.stages]

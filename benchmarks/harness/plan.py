@@ -6,19 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from harness.rows import CATALOGUE, Row
+from harness.rows import CATALOGUE, Row, Share, Shares, Strict
 from ppcmi_sf.errors import InputFileError
 from ppcmi_sf.study import AutoencoderPreset, Modality
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-
-class Strict(BaseModel):
-    """No field that is not known, no value of another type."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Phantoms(Strict):
@@ -78,31 +70,6 @@ class SitePlan(Strict):
     name: str
     weight: Annotated[float, Field(gt=0)] = 1.0
     scanner: Scanner | None = None
-
-
-class Shares(Strict):
-    """Shares of the budget. The mapping network gets what the others leave over.
-
-    Attributes
-    ----------
-    image, mask
-        Of the autoencoders of all sites together.
-    pairs
-        At most so much for making training pairs: it bounds the number of augmented copies.
-    alignment
-        Of decoder alignment, and of the adapters of a site that joins.
-    """
-
-    image: Share = 0.2
-    mask: Share = 0.2
-    pairs: Share = 0.15
-    alignment: Share = 0.1
-
-    @model_validator(mode="after")
-    def _something_left(self) -> Shares:
-        if self.image + self.mask + self.pairs + self.alignment >= 1:
-            raise ValueError("the shares leave nothing for the mapping network")
-        return self
 
 
 class Step(Strict):

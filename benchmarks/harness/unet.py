@@ -21,7 +21,6 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.autoencoders import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData, batch_count, batches
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
-from ppcmi_sf.workflows.protect import PAIR_STRENGTH
 
 Batch = tuple[Tensor, Tensor]
 
@@ -60,7 +59,7 @@ class UNetTask:
         self._loss = DiceCELoss(
             softmax=True, to_onehot_y=True, include_background=False, batch=True
         )
-        self._augment = augmenter_for(study, strength=PAIR_STRENGTH)
+        self._augment = augmenter_for(study)
 
     def steps(self) -> int:
         return batch_count(len(self.training), self.options.batch_size)

@@ -13,10 +13,10 @@ import numpy.typing as npt
 FLIP_PROBABILITY = 0.5
 AFFINE_PROBABILITY = 0.8
 GAMMA_PROBABILITY = 0.5
-ROTATION = np.pi / 12  # rad, either way
-SHIFT = 0.06  # share of the image's side, either way
-ZOOM = 0.12  # either way
-GAMMA = (0.7, 1.5)
+ROTATION = np.pi / 8  # rad, either way
+SHIFT = 0.09  # share of the image's side, either way
+ZOOM = 0.18  # either way
+GAMMA = (0.6, 1.8)
 
 
 class Augmenter:
@@ -28,17 +28,12 @@ class Augmenter:
         Rows and columns, for the range of shifts.
     vertical_flips
         Off for ultrasound, whose top is always the probe.
-    strength
-        Multiplies the ranges of rotation, shift and zoom, and the exponents of gamma.
     """
 
-    def __init__(
-        self, image_size: tuple[int, int], *, vertical_flips: bool, strength: float = 1.0
-    ) -> None:
+    def __init__(self, image_size: tuple[int, int], *, vertical_flips: bool) -> None:
         from monai.transforms import Compose, RandAdjustContrastd, RandAffined, RandFlipd
 
         both = ["image", "mask"]
-        gamma = (GAMMA[0] ** strength, GAMMA[1] ** strength)
         flips = [RandFlipd(both, prob=FLIP_PROBABILITY, spatial_axis=1)]
         if vertical_flips:
             flips.append(RandFlipd(both, prob=FLIP_PROBABILITY, spatial_axis=0))
@@ -48,13 +43,13 @@ class Augmenter:
                 RandAffined(
                     both,
                     prob=AFFINE_PROBABILITY,
-                    rotate_range=strength * ROTATION,
-                    translate_range=[strength * SHIFT * side for side in image_size],
-                    scale_range=(strength * ZOOM, strength * ZOOM),
+                    rotate_range=ROTATION,
+                    translate_range=[SHIFT * side for side in image_size],
+                    scale_range=(ZOOM, ZOOM),
                     mode=("bilinear", "nearest"),
                     padding_mode="zeros",
                 ),
-                RandAdjustContrastd(["image"], prob=GAMMA_PROBABILITY, gamma=gamma),
+                RandAdjustContrastd(["image"], prob=GAMMA_PROBABILITY, gamma=GAMMA),
             ]
         )
 

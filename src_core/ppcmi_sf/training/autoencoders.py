@@ -162,10 +162,10 @@ class AutoencoderTask:
         return values.to(self.device, memory_format=torch.channels_last), target
 
 
-def augmenter_for(study: StudySpec, *, strength: float = 1.0) -> Augmenter:
+def augmenter_for(study: StudySpec) -> Augmenter:
     """The augmenter that fits a study's modality."""
     vertical = (ROWS,) in flips_of(study)
-    return Augmenter(study.image_size, vertical_flips=vertical, strength=strength)
+    return Augmenter(study.image_size, vertical_flips=vertical)
 
 
 def train_autoencoder(

@@ -47,7 +47,6 @@ Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 Plan = list[tuple[GridSlices, int, int]]
 
 COPIES = 8
-PAIR_STRENGTH = 1.5  # the mapping network sees few patients; an autoencoder needs less
 MAX_TRAINING_ITEMS = 512  # about 240 MB in float16 at the paper's size
 
 
@@ -214,7 +213,7 @@ class _PairMaker:
         self, site: Site, data: SiteData, cases: Mapping[str, Case], copies: int, seed: int
     ) -> None:
         self._site, self._data, self._cases, self._seed = site, data, cases, seed
-        self._augment = augmenter_for(site.study, strength=PAIR_STRENGTH) if copies > 1 else None
+        self._augment = augmenter_for(site.study) if copies > 1 else None
         self._plan = _plan(data, copies)
         self.done, self.total = 0, len(self._plan)
 
