@@ -82,7 +82,7 @@ class TrainServer(Request):
     server_folder: Path
     bundles: tuple[Path, ...]
     shares: tuple[Path, ...] = ()
-    epochs: int = 60
+    epochs: int = 20
     batch_size: int = 24
     seed: int = 0
     retrain: bool = False

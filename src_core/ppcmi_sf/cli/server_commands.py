@@ -62,10 +62,10 @@ def train(
         list[Path] | None,
         typer.Option("--share", help="Transform share of a site (escrow studies), one each."),
     ] = None,
-    epochs: EpochsOption = 60,
+    epochs: EpochsOption = 20,
     batch_size: BatchSizeOption = 24,
     learning_rate: LearningRateOption = 1e-3,
-    patience: PatienceOption = 20,
+    patience: PatienceOption = 10,
     loss: Annotated[
         MappingLossName, typer.Option("--loss", help="mse is the paper's.")
     ] = MappingLossName.normalised,
