@@ -1,6 +1,9 @@
-"""latency.py, payload.py and scaling.py in a small setting."""
+"""latency.py, payload.py, scaling.py, audit_pace.py and reconstruction.py in a small setting."""
 
 import re
+import shutil
+
+from ppcmi_sf.data.sample import sample_data_folder
 
 
 def test_latency(script):
@@ -32,3 +35,30 @@ def test_scaling(script):
     )
     assert "| 1 | 16 | 64 |" in text
     assert "| 2 | 16 | 64 |" in text
+
+
+def test_audit_pace(script):
+    text = script(
+        *("audit_pace.py", "--images", 16, "--size", 64, "--preset", "small", "--quick"),
+        *("--threads", 1),
+    )
+    for attack in ("loading", "cross-decoder", "membership", "malicious-site"):
+        found = re.search(rf"\| {attack} \| ([\d.]+) \| ([\d.]+) \|", text)
+        assert found, attack
+        assert 0 < float(found[2]) <= float(found[1]) + 0.1
+
+
+def test_reconstruction(script, tmp_path):
+    """Of the sample site on its own test images: masks come back far better than images."""
+    sample = sample_data_folder()
+    for name in ("north.ppcmikey", "passphrase.txt"):
+        shutil.copy(sample / "site" / name, tmp_path)
+        (tmp_path / name).chmod(0o600)
+    text = script(
+        *("reconstruction.py", sample / "site", sample / "ultrasound"),
+        *("--key", tmp_path / "north.ppcmikey"),
+        *("--passphrase-file", tmp_path / "passphrase.txt"),
+    )
+    figures = dict(re.findall(r"(image PSNR|image SSIM|mask PSNR)[^:]*: ([\d.]+) ±", text))
+    assert 10 < float(figures["image PSNR"]) < float(figures["mask PSNR"])
+    assert 0 < float(figures["image SSIM"]) < 1
