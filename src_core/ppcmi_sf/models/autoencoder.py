@@ -77,27 +77,17 @@ class Decoder(nn.Module):
         self.to_8 = _UpStep(skip4, skip3 if use_skips else 0, skip3)
         self.to_4 = _UpStep(skip3, 0, second)
         self.to_2 = _UpStep(second, 0, first)
-        self.head = full_size_head(first, channels)
+        # Not a sub-pixel convolution: with few images, one of its four phases can lose a class.
+        self.head = nn.Sequential(
+            nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(first, channels, 3, padding=1)
+        )
 
     def forward(self, pyramid: LatentPyramid) -> Tensor:
         """Decode a batch."""
-        logits: Tensor = self.head(self.features(pyramid))
-        return logits
-
-    def features(self, pyramid: LatentPyramid) -> Tensor:
-        """What the head reads: ``(B, first width, H/2, W/2)``."""
         features = self.to_16(pyramid["bottleneck"], pyramid.get("skip4"))
         features = self.to_8(features, pyramid.get("skip3"))
-        half_size: Tensor = self.to_2(self.to_4(features))
-        return half_size
-
-
-def full_size_head(width: int, channels: int) -> nn.Sequential:
-    """Double the size and convolve: a decoder's last step."""
-    # Not a sub-pixel convolution: with few images, one of its four phases can lose a class.
-    return nn.Sequential(
-        nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(width, channels, 3, padding=1)
-    )
+        logits: Tensor = self.head(self.to_2(self.to_4(features)))
+        return logits
 
 
 class Autoencoder(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
 from ppcmi_sf.flips import ROWS, flips_of
-from ppcmi_sf.models.autoencoder import Autoencoder, full_size_head, one_hot
+from ppcmi_sf.models.autoencoder import Autoencoder, Decoder, one_hot
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
 from ppcmi_sf.training.augment import Augmenter
@@ -45,9 +45,9 @@ class AutoencoderOptions:
         autoencoder trains, in units of each channel's own spread. A decoder
         that has seen noise reads what a mapping network writes better.
     guidance
-        Weight of a second loss of the image autoencoder: its decoder has to give the site's masks,
-        too, by a head of their own that is thrown away afterwards. The latents then hold what
-        segmentation needs, not only what reconstruction needs. 0 switches it off.
+        Weight of a second loss of the image autoencoder: a decoder of its own, which is thrown
+        away afterwards, has to read the site's masks out of the image latents. They then hold
+        what segmentation needs, not only what reconstruction needs. 0 switches it off.
     """
 
     fit: FitOptions = field(default_factory=FitOptions)
@@ -62,13 +62,13 @@ Batch = tuple[Tensor, Tensor]
 
 
 class _Guided(nn.Module):
-    """An image autoencoder, and a head that reads masks out of its decoder's features."""
+    """An image autoencoder, and a decoder that reads masks out of its latents."""
 
     def __init__(self, study: StudySpec) -> None:
         super().__init__()
         self.autoencoder = Autoencoder(study, "image")
-        first_width = AUTOENCODER_WIDTHS[study.autoencoder][0]
-        self.reader = full_size_head(first_width, study.class_count)
+        widths = AUTOENCODER_WIDTHS[study.autoencoder]
+        self.reader = Decoder(study.class_count, widths, use_skips=study.use_skips)
 
 
 class AutoencoderTask:
@@ -132,11 +132,10 @@ class AutoencoderTask:
         pyramid = self.autoencoder.encode(values)
         if self.model.training and self.role == "mask" and self.options.latent_noise > 0:
             pyramid = pyramid.map(self._noisy)
-        decoder = self.autoencoder.decoder
-        features = decoder.features(pyramid)
-        loss = self._loss(decoder.head(features), values)
+        logits: Tensor = self.autoencoder.decoder(pyramid)
+        loss = self._loss(logits, values)
         if isinstance(self.model, _Guided):
-            loss = loss + self.options.guidance * self._guide(self.model.reader(features), masks)
+            loss = loss + self.options.guidance * self._guide(self.model.reader(pyramid), masks)
         return loss
 
     def _noisy(self, latents: Tensor) -> Tensor:
@@ -206,4 +205,6 @@ def autoencoder_training_bytes(
         batch = torch.empty(options.fit.batch_size, channels, *study.image_size)
         activations = activation_bytes(model, batch)
     parameters = sum(value.numel() for value in model.parameters())
+    if role == "image" and options.guidance > 0:
+        parameters, activations = 2 * parameters, 2 * activations  # the reader is half as large
     return training_bytes(parameters, activations, data_bytes)
