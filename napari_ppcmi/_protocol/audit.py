@@ -19,6 +19,8 @@ class AuditSite(Request):
         Folders of other sites of the study.
     public
         Images like the site's, of others; none: those that the site set apart are taken.
+    unseen
+        Images with masks of patients that no training saw: for the question who was in one.
     thorough
         Longer trainings and more images than for a first look.
     attacks
@@ -29,6 +31,7 @@ class AuditSite(Request):
     out: Path
     partners: tuple[Path, ...] = ()
     public: Path | None = None
+    unseen: Path | None = None
     thorough: bool = False
     attacks: tuple[str, ...] = ()
     seed: int = 0

@@ -56,6 +56,11 @@ class AuditWidget(QWidget):
             "Images like the site's, of other patients, such as an attacker finds. Without them "
             "the ones that the site set apart are taken.",
         )
+        self.unseen = FolderPicker(
+            "unseen",
+            "Images and masks of patients that no training saw, as many as you have: whether a "
+            "patient was in a training can only be asked with enough of both.",
+        )
         self.quick = named(
             QRadioButton("A &quick look"), "quick", "Few images and short trainings."
         )
@@ -82,6 +87,7 @@ class AuditWidget(QWidget):
         first, second, third = wrapped_form(), wrapped_form(), wrapped_form()
         add_picker(first, "&Data that the site was trained on", self.data)
         add_picker(second, "P&ublic images, if there are any", self.public)
+        add_picker(second, "Patients that &no training saw, if there are any", self.unseen)
         third.addRow("&Seed", self.seed)
         add_picker(third, "Folder for the rep&ort", self.out)
         layout.addWidget(wrapping(_INTRODUCTION))
@@ -127,6 +133,7 @@ class AuditWidget(QWidget):
                 out=out,
                 partners=self.partners.paths,
                 public=self.public.path,
+                unseen=self.unseen.path,
                 thorough=self.full.isChecked(),
                 attacks=attacks,
                 seed=self.seed.value(),

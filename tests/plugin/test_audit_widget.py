@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import stat
 import subprocess
 import sys
@@ -137,6 +138,20 @@ def _check_copies(widget, tmp_path) -> None:
         rows = list(csv.DictReader(handle))
     assert len(rows) == len(copied) - 1 == widget.results.table.table.rowCount()
     assert all(row["n"].isdigit() for row in rows)
+
+
+def test_patients_that_no_training_saw_are_asked_about(qtbot, widget, data, tmp_path):
+    """The same images under other patients' names: more who were not in the training."""
+    other = tmp_path / "others"
+    shutil.copytree(data, other)
+    lines = (other / "manifest.csv").read_text(encoding="utf-8").replace(",north-p", ",other-p")
+    (other / "manifest.csv").write_text(lines, encoding="utf-8")
+    widget.unseen.line.setText(str(other))
+    tick(widget, "wrong-key")
+    audit(qtbot, widget)
+    told = json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))
+    assert "20 slices of 10 patients that were set apart" in told["data"]
+    assert "12 slices of 6 patients" in told["data"][0]
 
 
 def test_the_report_opens_in_the_browser_and_is_never_replaced(qtbot, widget, tmp_path):

@@ -34,8 +34,9 @@ def audit_site(desk: Desk, request: AuditSite) -> Job[Audited]:
             hint=f"The first one: {Failure.of(problems[0][1]).text}",
         )
     public = find_cases(request.public) if request.public else []
+    unseen = find_cases(request.unseen, need_masks=True) if request.unseen else []
     found = yield from engine.audit_site(
-        engine.AuditSources(folder, key, cases, request.partners, public),
+        engine.AuditSources(folder, key, cases, request.partners, public, unseen),
         request.out,
         AuditOptions(seed=request.seed, quick=not request.thorough),
         request.attacks,
