@@ -50,8 +50,9 @@ _ARRANGEMENTS: tuple[tuple[Literal["escrow", "blind"], str, str], ...] = (
     (
         "blind",
         "Bl&ind",
-        "The mapping server holds no secret and works on protected features alone. The coarse "
-        "layout of an image still shows through.",
+        "Recommended. The mapping server holds no secret and works on protected features alone. "
+        "The coarse layout of an image still shows through. On two data sets the masks were as "
+        "good as with escrow.",
     ),
 )
 _STEP = 32
