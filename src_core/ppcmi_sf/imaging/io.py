@@ -244,10 +244,6 @@ def write_mask(labels: NDArray[np.uint8], geometry: Geometry, folder: Path, name
     ResourceError
         The disk is full or the folder cannot be written to. Nothing is left behind.
     """
-    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:"):
-        raise InputFileError(
-            name, "this cannot be the name of a file.", hint="Rename the case, without slashes."
-        )
     plain = _plain_labels(labels, geometry, name)
     target = mask_path(geometry, folder, name)
     family = "nifti" if geometry.family == "dicom" else geometry.family
@@ -318,7 +314,17 @@ def _write(plain: NDArray[np.uint8], geometry: Geometry, family: Family, target:
 
 
 def mask_path(geometry: Geometry, folder: Path, name: str) -> Path:
-    """Where :func:`write_mask` puts the mask of a case."""
+    """Where :func:`write_mask` puts the mask of a case.
+
+    Raises
+    ------
+    InputFileError
+        The name cannot be a file name.
+    """
+    if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:"):
+        raise InputFileError(
+            name, "this cannot be the name of a file.", hint="Rename the case, without slashes."
+        )
     suffix = _MASK_SUFFIX.get(geometry.family) or (".nii.gz" if geometry.compressed else ".nii")
     return Path(folder) / f"{name}{suffix}"
 

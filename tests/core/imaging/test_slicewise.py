@@ -12,6 +12,7 @@ from ppcmi_sf.imaging import (
     SlicewiseImage,
     fit_to_grid,
     iter_grid_slices,
+    mask_path,
     mask_planes,
     open_slicewise,
     plane_of_file,
@@ -69,6 +70,13 @@ def test_the_mask_is_the_same_file(tmp_path, make_study, suffix, affine):
             write(plane)
     unpack = gzip.decompress if suffix == ".nii.gz" else bytes
     assert unpack(first.read_bytes()) == unpack(second.read_bytes())
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a\\b"])
+def test_a_mask_is_never_put_beside_its_folder(tmp_path, name):
+    geometry = read_image(volume(tmp_path / "case.nii.gz")).geometry
+    with pytest.raises(InputFileError, match="name of a file"):
+        mask_path(geometry, tmp_path / "masks", name)
 
 
 def test_a_mask_that_is_not_finished_is_not_there(tmp_path):
