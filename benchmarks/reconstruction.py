@@ -60,7 +60,7 @@ def main() -> None:
     mean, spread = found.mean(axis=0), found.std(axis=0)
     print(f"{len(found)} slices of {site.study.image_size[0]} x {site.study.image_size[1]}")
     for name, value, sd in zip(MEASURES, mean, spread, strict=True):
-        print(f"{name}: {value:.2f} ± {sd:.2f}")
+        print(f"{name}: mean {value:.2f}, SD {sd:.2f}")
 
 
 if __name__ == "__main__":

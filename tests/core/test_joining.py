@@ -54,12 +54,12 @@ def network(study):
 
 
 def options(epochs: int = 10) -> MappingOptions:
-    return MappingOptions(fit=FitOptions(epochs=epochs, batch_size=8, learning_rate=1e-2))
+    return MappingOptions(fit=FitOptions(epochs=epochs, batch_size=8, learning_rate=3e-3))
 
 
 def test_only_the_new_adapters_are_trained(study, network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    mine = pairs_of(study, 3, 20)
+    mine = pairs_of(study, 3, 60)
     untrained = run(join_mapping(study, network, "c", mine, options(1), device=CPU))[0]
     joined, report = run(join_mapping(study, network, "c", mine, options(), device=CPU))
     assert joined.site_names == ("a", "b", "c")

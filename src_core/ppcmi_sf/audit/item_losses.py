@@ -13,7 +13,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job, Progress
-from ppcmi_sf.training.losses import image_loss, mask_loss
+from ppcmi_sf.training.losses import COARSE_WEIGHT, image_loss, mask_loss
 from ppcmi_sf.training.mapping import SitePairs
 
 Losses = npt.NDArray[np.float64]
@@ -41,7 +41,10 @@ def latent_pairs(subject: Subject, slices: GroupedSlices, seed: int) -> Job[Site
 def mapping_losses(
     network: UnifiedMappingNetwork, site: str, pairs: SitePairs, device: torch.device
 ) -> Job[Losses]:
-    """Sum over the scales of each item's mean squared error, in units of the targets' variance."""
+    """Each item's loss: over the scales, its mean squared error in units of the targets' variance.
+
+    The coarser scales weigh less, as in the training.
+    """
     variances = {name: float(value.float().var()) for name, value in pairs.targets.items()}
     found = []
     network.eval()
@@ -54,7 +57,8 @@ def mapping_losses(
             terms = [
                 (mapped[name] - pairs.targets[name][rows].float()).square().mean(dim=(1, 2, 3))
                 / max(variance, 1e-12)
-                for name, variance in variances.items()
+                * (COARSE_WEIGHT if number else 1.0)
+                for number, (name, variance) in enumerate(variances.items())
             ]
             found.append(torch.stack(terms).sum(dim=0).double().numpy())
     return np.concatenate(found)
