@@ -19,8 +19,9 @@ def script():
         done = subprocess.run(
             [sys.executable, str(BENCHMARKS / name), *map(str, arguments)],
             capture_output=True,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            # Not the locale's: in a worker that has run a test of the window, Qt has set it to ASCII.
+            encoding="utf-8",
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
