@@ -19,7 +19,7 @@ def script():
         done = subprocess.run(
             [sys.executable, str(BENCHMARKS / name), *map(str, arguments)],
             capture_output=True,
-            # Not the locale's: in a worker that has run a test of the window, Qt has set it to ASCII.
+            # Not the locale's: in a worker that ran a test of the window, Qt has set it to ASCII.
             encoding="utf-8",
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"},
         )
