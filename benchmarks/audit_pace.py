@@ -24,6 +24,7 @@ from ppcmi_sf.data import DEMO_SITES, find_cases, write_phantom_folder
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.progress import Job, Result, run
+from ppcmi_sf.study import make_classes
 from ppcmi_sf.training.dataset import choose_validation_groups
 from ppcmi_sf.workflows.audit_site import AuditSources, load_subject
 from ppcmi_sf.workflows.folders import SiteFolder
@@ -66,7 +67,7 @@ def sources(root: Path, images: int, size: int, preset: str) -> AuditSources:
     study = speed_study(
         image_size=(size, size),
         autoencoder=preset,
-        classes=[{"name": n, "color": c} for n, c in COLOURS.items()],
+        classes=make_classes(["head", "cavity"]),
     )
     where: Installed = install(root, study)
     run(write_phantom_folder(root / "data", DEMO_SITES[0], images, 0, (size, size)))
@@ -78,9 +79,6 @@ def sources(root: Path, images: int, size: int, preset: str) -> AuditSources:
     )
     key = ClientKey.load(where.key, read_passphrase_file(where.passphrase))
     return AuditSources(where.site, key, cases)
-
-
-COLOURS = {"background": "#000000", "head": "#e6550d", "cavity": "#3182bd"}
 
 
 def main() -> None:

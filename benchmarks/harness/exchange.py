@@ -83,9 +83,8 @@ def make_site(
     noise: float = 0.0,
 ) -> Site:
     """A site in its role; with ``noise`` on all that it sends, the same for the same seed."""
-    made = (Site if keyed else UnkeyedSite)(study, image, mask, make_key(study, name, seed))
-    made.noise = LatentNoise(noise, seed=seed) if noise else None
-    return made
+    key, added = make_key(study, name, seed), LatentNoise(noise, seed=seed) if noise else None
+    return (Site if keyed else UnkeyedSite)(study, image, mask, key, added)
 
 
 def make_server(

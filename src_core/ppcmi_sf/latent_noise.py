@@ -28,6 +28,7 @@ from ppcmi_sf.study import StudySpec
 
 BOUND = 3.0
 DELTA = 1e-5
+USEFUL_EPSILON = 10.0  # above it, differential privacy promises nothing of use
 SEED_BITS = 63
 
 

@@ -59,7 +59,7 @@ def options(epochs: int = 10) -> MappingOptions:
 
 def test_only_the_new_adapters_are_trained(study, network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    mine = pairs_of(study, 3, 60)
+    mine = pairs_of(study, 3, 20)
     untrained = run(join_mapping(study, network, "c", mine, options(1), device=CPU))[0]
     joined, report = run(join_mapping(study, network, "c", mine, options(), device=CPU))
     assert joined.site_names == ("a", "b", "c")

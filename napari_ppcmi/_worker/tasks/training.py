@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from napari_ppcmi._protocol.bundles import BatchResult
@@ -26,10 +27,6 @@ from ppcmi_sf.errors import InputFileError, PPCMIError, TrainingError
 from ppcmi_sf.progress import Job
 from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
 from ppcmi_sf.study import StudySpec, make_study
-
-# The command line's defaults.
-_SITE_RATE, _SITE_PATIENCE = 2e-3, 30
-_SERVER_RATE, _SERVER_PATIENCE = 1e-3, 20
 
 
 def new_study(_desk: Desk, request: NewStudy) -> StudyInfo:
@@ -56,7 +53,7 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
 
     study = StudySpec.load(request.study_file)
     cases, problems = _cases(request)
-    fit = FitOptions(request.epochs, request.batch_size, _SITE_RATE, _SITE_PATIENCE, request.seed)
+    fit = FitOptions(epochs=request.epochs, batch_size=request.batch_size, seed=request.seed)
     report = yield from engine.train_site(
         request.site_folder,
         study,
@@ -93,14 +90,13 @@ def _cases(request: TrainSite) -> tuple[list[Case], list[tuple[str, PPCMIError]]
 def train_server(desk: Desk, request: TrainServer) -> Job[ServerTrained]:
     """Train the mapping network on the training bundles of all sites."""
     from ppcmi_sf.device import choose_device
-    from ppcmi_sf.training.loop import FitOptions
-    from ppcmi_sf.training.mapping import MappingOptions
+    from ppcmi_sf.training.mapping import MAPPING_FIT, MappingOptions
     from ppcmi_sf.workflows import train_server as engine
     from ppcmi_sf.workflows.bundle_files import bundle_files
 
     party = desk.require_party()
-    fit = FitOptions(
-        request.epochs, request.batch_size, _SERVER_RATE, _SERVER_PATIENCE, request.seed
+    fit = replace(
+        MAPPING_FIT, epochs=request.epochs, batch_size=request.batch_size, seed=request.seed
     )
     report = yield from engine.train_server(
         request.server_folder,

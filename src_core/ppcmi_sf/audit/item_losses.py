@@ -13,7 +13,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job, Progress
-from ppcmi_sf.training.losses import COARSE_WEIGHT, image_loss, mask_loss
+from ppcmi_sf.training.losses import image_loss, mask_loss, scale_weights
 from ppcmi_sf.training.mapping import SitePairs
 
 Losses = npt.NDArray[np.float64]
@@ -46,6 +46,7 @@ def mapping_losses(
     The coarser scales weigh less, as in the training.
     """
     variances = {name: float(value.float().var()) for name, value in pairs.targets.items()}
+    weights = scale_weights(variances)
     found = []
     network.eval()
     for start in range(0, pairs.inputs.batch_size, BATCH):
@@ -57,8 +58,8 @@ def mapping_losses(
             terms = [
                 (mapped[name] - pairs.targets[name][rows].float()).square().mean(dim=(1, 2, 3))
                 / max(variance, 1e-12)
-                * (COARSE_WEIGHT if number else 1.0)
-                for number, (name, variance) in enumerate(variances.items())
+                * weights[name]
+                for name, variance in variances.items()
             ]
             found.append(torch.stack(terms).sum(dim=0).double().numpy())
     return np.concatenate(found)

@@ -14,7 +14,7 @@ from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import AttackResult, AuditReport
 from ppcmi_sf.audit.subject import Subject
 from ppcmi_sf.errors import InputFileError, PPCMIError
-from ppcmi_sf.latent_noise import LatentNoise
+from ppcmi_sf.latent_noise import USEFUL_EPSILON, LatentNoise
 from ppcmi_sf.models.store import weights_id
 from ppcmi_sf.progress import Job, Progress, retold
 from ppcmi_sf.study import StudySpec
@@ -137,7 +137,8 @@ def _noise_in_words(noise: LatentNoise, study: StudySpec) -> str:
     return (
         f"noise of {noise.level:g} on latents bounded at {noise.bound:g}, if the site adds it to "
         f"all that it sends: for an image sent once, epsilon {account.epsilon:,.0f} at delta "
-        f"{account.delta:g} in terms of differential privacy (a useful promise begins below 10)"
+        f"{account.delta:g} in terms of differential privacy (a useful promise begins below "
+        f"{USEFUL_EPSILON:g})"
     )
 
 

@@ -21,7 +21,6 @@ SHORT = {
     "asd_mm": "ASD",
 }
 DISTANCES = ("hd95_mm", "asd_mm")
-USEFUL_EPSILON = 10.0  # above it, differential privacy promises nothing of use
 
 
 def fit_fields(fit: FitReport) -> dict[str, Any]:
@@ -65,6 +64,8 @@ def score_cells(summary: Summary, metrics: Sequence[str] = METRICS, between: str
 
 def noise_line(noise: LatentNoise, study: StudySpec, sent: int) -> str:
     """What noise on latents amounts to, for an image of which latents leave ``sent`` times."""
+    from ppcmi_sf.latent_noise import USEFUL_EPSILON
+
     account = noise.account(study, sent=sent)
     words = "no protection" if account.epsilon > USEFUL_EPSILON else "a weak protection"
     return (

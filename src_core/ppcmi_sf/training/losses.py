@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, TypeAlias
 
 from torch import Tensor
@@ -72,10 +72,15 @@ def mapping_loss(
     coarse_weight
         Weight of every scale but the finest, which is the one that a mask decoder reads.
     """
-    terms = []
-    for number, (name, value) in enumerate(mapped.items()):
+    weights, terms = scale_weights(mapped, coarse_weight), []
+    for name, value in mapped.items():
         error = functional.mse_loss(value, target[name])
         if spreads is not None:
-            error = error / spreads[name].square() * (coarse_weight if number else 1.0)
+            error = error / spreads[name].square() * weights[name]
         terms.append(error)
     return sum(terms[1:], terms[0])
+
+
+def scale_weights(names: Iterable[str], coarse_weight: float = COARSE_WEIGHT) -> dict[str, float]:
+    """How much each scale's error counts, finest first: 1, then ``coarse_weight``."""
+    return {name: coarse_weight if number else 1.0 for number, name in enumerate(names)}

@@ -124,8 +124,7 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
         Folder, key or a partner do not fit, or there are too few slices.
     """
     site_folder = SiteFolder(Path(sources.folder))
-    site, encoders = site_folder.load(sources.key, device)
-    site.noise = sources.noise
+    site, encoders = site_folder.load(sources.key, device, sources.noise)
     record, study = site_folder.record(), site.study
     partners = tuple(_partner(Path(folder), study, device) for folder in sources.partners)
     network, network_site = _network(site_folder, study, sources.key, encoders)

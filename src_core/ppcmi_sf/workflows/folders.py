@@ -32,6 +32,7 @@ from ppcmi_sf.errors import (
 from ppcmi_sf.files import write_text
 from ppcmi_sf.home import Party
 from ppcmi_sf.keys import ClientKey, TransformShare
+from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import ModelHeader, SiteLink, load_model, read_header, weights_id
@@ -119,8 +120,12 @@ class SiteFolder:
         """Write how the site was trained."""
         write_text(self.root / TRAINING_FILE, record.model_dump_json(indent=2) + "\n", mode=0o600)
 
-    def load(self, key: ClientKey, device: torch.device) -> tuple[Site, str]:
+    def load(
+        self, key: ClientKey, device: torch.device, noise: LatentNoise | None = None
+    ) -> tuple[Site, str]:
         """Load the site with its key; also the id of its encoders.
+
+        ``noise`` is that of :class:`~ppcmi_sf.roles.Site`.
 
         Raises
         ------
@@ -151,7 +156,7 @@ class SiteFolder:
             load_model(path, models[role])
         encoders = weights_id(models["image"].encoder, models["mask"].encoder)
         image, mask = (place(models[role], device) for role in ("image", "mask"))
-        return Site(study, image, mask, key), encoders
+        return Site(study, image, mask, key, noise), encoders
 
 
 @dataclass(frozen=True)

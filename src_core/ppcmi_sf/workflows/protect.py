@@ -75,8 +75,7 @@ def protect_queries(
         full. What concerns one case alone is listed in the report.
     """
     site_folder = SiteFolder(Path(folder))
-    site, encoders = site_folder.load(key, device)
-    site.noise = noise
+    site, encoders = site_folder.load(key, device, noise)
     registry, report = addressed.party.home.registry, ProtectReport()
     _require_usable(key, addressed)
     if slice_axis is None:
@@ -89,9 +88,13 @@ def protect_queries(
             step = Progress(index, len(cases), f"Protecting {case.name}")
             yield step
             try:
-                how = {"axis": slice_axis, "frame": frame, "series": series_uid, "by": by}
-                if noise is not None:
-                    how["noise"] = f"{noise.level:g} of {noise.bound:g}"
+                how = {
+                    "axis": slice_axis,
+                    "frame": frame,
+                    "series": series_uid,
+                    "by": by,
+                    "noise": noise,
+                }
                 source, stamp = str(case.image.resolve()), _stamp(case.image, precision, how)
                 known = registry.find_query(
                     source, stamp, key.key_id, encoders, Path(out).resolve(), wanted
@@ -153,8 +156,7 @@ def protect_training_pairs(
         read, or the disk is full.
     """
     site_folder = SiteFolder(Path(folder))
-    site, encoders = site_folder.load(key, device)
-    site.noise = noise
+    site, encoders = site_folder.load(key, device, noise)
     _require_usable(key, addressed)
     if copies is None:
         copies = default_copies(site.study)
