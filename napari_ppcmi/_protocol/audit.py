@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_ppcmi._protocol.bundles import CaseProblem
-from napari_ppcmi._protocol.message import Answer, Request
+from napari_ppcmi._protocol.message import Answer, NoiseLevel, Request
 
 
 class AuditSite(Request):
@@ -21,6 +21,8 @@ class AuditSite(Request):
         Images like the site's, of others; none: those that the site set apart are taken.
     unseen
         Images with masks of patients that no training saw: for the question who was in one.
+    noise
+        Level of the noise that is on what the attackers get; 0 is none.
     thorough
         Longer trainings and more images than for a first look.
     attacks
@@ -32,6 +34,7 @@ class AuditSite(Request):
     partners: tuple[Path, ...] = ()
     public: Path | None = None
     unseen: Path | None = None
+    noise: NoiseLevel = 0.0
     thorough: bool = False
     attacks: tuple[str, ...] = ()
     seed: int = 0

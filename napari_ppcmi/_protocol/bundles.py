@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from napari_ppcmi._protocol.keys import IdentityInfo
-from napari_ppcmi._protocol.message import Answer, Failure, Request
+from napari_ppcmi._protocol.message import Answer, Failure, NoiseLevel, Request
 
 Purpose = Literal["query", "training"]
 
@@ -60,6 +60,8 @@ class ReviewExport(Request):
     ----------
     recipients
         Fingerprints; this site's own stands for the mapping network on this computer.
+    noise
+        Level of the noise on the latents; 0 is none.
     """
 
     purpose: Purpose
@@ -67,6 +69,7 @@ class ReviewExport(Request):
     recipients: tuple[str, ...]
     precision: Literal["float16", "float32", "int8"] = "float16"
     copies: int | None = None
+    noise: NoiseLevel = 0.0
     device: str = "auto"
 
 
@@ -88,6 +91,8 @@ class ExportReview(Answer):
         How the reconstruction was made.
     correlation, ssim
         How like the original it is: |r| and SSIM, 1 is the same.
+    noise
+        What the noise on the latents amounts to, in words; empty without noise.
     """
 
     bundles: int
@@ -99,6 +104,7 @@ class ExportReview(Answer):
     method: str
     correlation: float
     ssim: float
+    noise: str = ""
     problems: tuple[CaseProblem, ...] = ()
 
 
@@ -111,6 +117,7 @@ class WriteBundles(Request):
     out: Path
     precision: Literal["float16", "float32", "int8"] = "float16"
     copies: int | None = None
+    noise: NoiseLevel = 0.0
     device: str = "auto"
 
 

@@ -26,6 +26,10 @@ Secret = Annotated[
 """Shown as stars everywhere but on the pipe to the worker, which is the user's own process."""
 
 
+NoiseLevel = Annotated[float, Field(ge=0, le=100)]
+"""Of the noise on latents that leave the site, as a multiple of their size; 0 is none."""
+
+
 class Message(BaseModel):
     """A frozen record that goes through JSON; arrays go beside the text.
 

@@ -10,6 +10,7 @@ from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.audit import Audited, AuditSite
 from napari_ppcmi._widgets.audit_parts import AttackChoice, AuditResults, PartnerFolders
 from napari_ppcmi._widgets.job_panel import JobPanel
+from napari_ppcmi._widgets.noise_box import NoiseBox
 from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
 from napari_ppcmi._widgets.training_parts import (
     add_picker,
@@ -71,6 +72,9 @@ class AuditWidget(QWidget):
         )
         self.quick.setChecked(True)
         self.attacks = AttackChoice()
+        self.noise = NoiseBox(
+            "What the attacks get is given this noise, as if the site put it on all that it sends."
+        )
         self.seed = number_box("seed", 0, 0, "The same number gives the same figures again.")
         self.out = FolderPicker("out", "A new or empty folder. What is in it is patient data.")
         self.run: QPushButton = button(
@@ -87,7 +91,8 @@ class AuditWidget(QWidget):
         first, second, third = wrapped_form(), wrapped_form(), wrapped_form()
         add_picker(first, "&Data that the site was trained on", self.data)
         add_picker(second, "P&ublic images, if there are any", self.public)
-        add_picker(second, "Patients that &no training saw, if there are any", self.unseen)
+        add_picker(second, "Patients &no training saw, if any", self.unseen)
+        third.addRow("No&ise on features", self.noise)
         third.addRow("&Seed", self.seed)
         add_picker(third, "Folder for the rep&ort", self.out)
         layout.addWidget(wrapping(_INTRODUCTION))
@@ -134,6 +139,7 @@ class AuditWidget(QWidget):
                 partners=self.partners.paths,
                 public=self.public.path,
                 unseen=self.unseen.path,
+                noise=self.noise.level,
                 thorough=self.full.isChecked(),
                 attacks=attacks,
                 seed=self.seed.value(),

@@ -35,7 +35,8 @@ from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.case_list import CaseList
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
+from napari_ppcmi._widgets.noise_box import NoiseBox
+from napari_ppcmi._widgets.parts import FolderPicker, Section, button, listen, wrapping
 from napari_ppcmi._widgets.review_dialog import ReviewDialog
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging import case_name
@@ -101,6 +102,15 @@ class EncodePage(QWidget):
         self.recipients.setFixedHeight(self.fontMetrics().height() * _LIST_ROWS)
         self.outbox = FolderPicker("outbox", "Where the files are written; you carry them on.")
         self.outbox.chosen.connect(lambda folder: self._jobs.session.use(outbox=folder))
+        self.noise = NoiseBox(
+            "Random noise on all features that leave. It makes some attacks harder and the masks "
+            "worse. If the training had noise, give the same here."
+        )
+        more = Section("More settings", "They are good as they are for most studies.")
+        more.setObjectName("more_settings")
+        rare = QWidget()
+        QFormLayout(rare).addRow("&Noise on features", self.noise)
+        more.addWidget(rare)
         self.review = button(
             "&Review what leaves…",
             "review",
@@ -118,6 +128,7 @@ class EncodePage(QWidget):
         layout.addLayout(sources)
         layout.addWidget(self.cases)
         layout.addLayout(form)
+        layout.addWidget(more)
         layout.addWidget(self.review)
         layout.addWidget(self.panel)
         layout.addStretch()
@@ -165,7 +176,11 @@ class EncodePage(QWidget):
             return
         purpose, cases, recipients, _ = wanted
         request = ReviewExport(
-            purpose=purpose, cases=cases, recipients=recipients, device=self._jobs.session.device
+            purpose=purpose,
+            cases=cases,
+            recipients=recipients,
+            noise=self.noise.level,
+            device=self._jobs.session.device,
         )
         self.panel.run(request, self._show_review, disable=[self.review])
 
@@ -203,6 +218,7 @@ class EncodePage(QWidget):
             cases=cases,
             recipients=recipients,
             out=out,
+            noise=self.noise.level,
             device=self._jobs.session.device,
         )
         self.panel.run(request, self._written, disable=[self.review])

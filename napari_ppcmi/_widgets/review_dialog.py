@@ -104,6 +104,8 @@ class ReviewDialog(QDialog):
             "closeness",
         )
         parts: list[QWidget] = [summary, _pictures(review), closeness]
+        if review.noise:
+            parts.append(wrapping(f"With {review.noise}.", "noise"))
         if review.problems:
             why = "\n".join(f"{one.name}: {one.failure.text}" for one in review.problems)
             parts += [_heading(f"Left out: {len(review.problems)}"), wrapping(why, "left_out")]

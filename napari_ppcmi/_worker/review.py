@@ -66,16 +66,19 @@ class _Tally:
 def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
     """The header, the size and the recipients of what would be written, and two pictures."""
     from ppcmi_sf.bundle.writer import expected_bytes
+    from ppcmi_sf.latent_noise import LatentNoise
     from ppcmi_sf.workflows.folders import SiteFolder
     from ppcmi_sf.workflows.outgoing import Addressed
-    from ppcmi_sf.workflows.protect import bundle_header
+    from ppcmi_sf.workflows.protect import bundle_header, times_sent
 
     folder, key, party = desk.require_site(), desk.require_key(), desk.require_party()
     key.require_current()
     party.home.key_epochs.require_newest(key)
     cards = cards_of(party, request.recipients)
     yield Progress(0, len(request.cases), "Loading the site's networks")
-    site, encoders = desk.site(request.device)
+    loaded, encoders = desk.site(request.device)
+    noise = LatentNoise.at(request.noise)
+    site = loaded.with_noise(noise)
     record = SiteFolder(folder).record()
     tally = yield from _count(request, site, record)
     preview = tally.preview
@@ -88,6 +91,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
         )
         for items in _bundle_sizes(request, site, record, tally.slices)
     ]  # fmt: skip
+    sent = times_sent(site.study, pairs=request.purpose == "training", copies=request.copies)
     return ExportReview(
         arrays=(preview.original, preview.reconstruction),
         bundles=len(headers),
@@ -99,6 +103,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
         method=preview.method,
         correlation=preview.correlation,
         ssim=preview.ssim,
+        noise=noise.in_words(site.study, sent=sent) if noise else "",
         problems=batch_problems(tally.problems),
     )
 

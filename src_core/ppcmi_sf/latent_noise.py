@@ -87,6 +87,11 @@ class LatentNoise:
         generator.manual_seed(secrets.randbits(SEED_BITS) if self.seed is None else self.seed)
         object.__setattr__(self, "_generator", generator)
 
+    @classmethod
+    def at(cls, level: float | None) -> LatentNoise | None:
+        """Noise of a level; no noise at ``None`` and at 0."""
+        return cls(level) if level else None
+
     def __call__(self, pyramid: LatentPyramid) -> LatentPyramid:
         """Noisy latents of the same shapes, ``(B, C, H, W)`` at each scale."""
         return pyramid.map(self._noisy)
@@ -107,6 +112,16 @@ class LatentNoise:
         largest_change = 2 * self.bound * math.sqrt(numbers * sent)
         mu = largest_change / self.level
         return NoiseAccount(mu, mu**2 / 2, _epsilon(mu, delta), delta)
+
+    def in_words(self, study: StudySpec, *, sent: int = 1) -> str:
+        """Level and accounting, and what they are worth, as a part of a sentence."""
+        account = self.account(study, sent=sent)
+        worth = "no protection" if account.epsilon > USEFUL_EPSILON else "a weak protection"
+        return (
+            f"noise of {self.level:g} (bound {self.bound:g}): for one image, "
+            f"sent {'once' if sent == 1 else f'{sent} times'}, epsilon is {account.epsilon:,.0f} "
+            f"at delta {account.delta:g}, which in the sense of differential privacy is {worth}"
+        )
 
 
 def _epsilon(mu: float, delta: float) -> float:

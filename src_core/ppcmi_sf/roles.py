@@ -11,6 +11,7 @@ Files, folders and batches are the business of :mod:`ppcmi_sf.workflows`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -90,6 +91,12 @@ class Site:
         """``D_x(T⁻¹(z'))``: what the site's own decoder makes of its image latents."""
         latents = self._image_transform.recover(protected.to(self.device).to(torch.float32), items)
         return self.image_autoencoder.decode(latents)
+
+    def with_noise(self, noise: LatentNoise | None) -> Site:
+        """The same site, networks and key, with this noise on what it sends."""
+        other = copy(self)
+        other.noise = noise
+        return other
 
     def _noisy(self, latents: LatentPyramid) -> LatentPyramid:
         return latents if self.noise is None else self.noise(latents)

@@ -148,10 +148,12 @@ def test_patients_that_no_training_saw_are_asked_about(qtbot, widget, data, tmp_
     (other / "manifest.csv").write_text(lines, encoding="utf-8")
     widget.unseen.line.setText(str(other))
     tick(widget, "wrong-key")
+    widget.noise.setValue(0.5)
     audit(qtbot, widget)
     told = json.loads((tmp_path / "audit" / "audit.json").read_text(encoding="utf-8"))
     assert "20 slices of 10 patients that were set apart" in told["data"]
     assert "12 slices of 6 patients" in told["data"][0]
+    assert any(line.startswith("noise of 0.5") for line in told["defences"])
 
 
 def test_the_report_opens_in_the_browser_and_is_never_replaced(qtbot, widget, tmp_path):

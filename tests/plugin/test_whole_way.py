@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QWidget
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._layers import image_layers
@@ -144,6 +144,27 @@ def test_one_button_segments_and_a_second_run_keeps_what_was_drawn(workspace, qt
     rows = segment.results.text().splitlines()
     assert rows[0] == "mask,structure,amount,unit"
     assert {row.split(",")[1] for row in rows[1:]} == {"head", "cavity"}
+
+
+def test_noise_is_asked_for_in_the_settings_and_told_in_the_review(workspace, qtbot):
+    viewer, widget = workspace
+    unlock(qtbot, viewer, widget)
+    viewer.open(SAMPLE / "ultrasound" / "images" / "north_000.png")
+    widget.tabs.setCurrentIndex(1)
+    assert widget.encode.noise.level == 0 and widget.encode.noise.text() == "None"
+    widget.findChild(QWidget, "more_settings").toggleButton().click()
+    assert widget.encode.noise.isVisible()
+    widget.encode.noise.setValue(0.5)
+    click(qtbot, widget.encode, "add_layers")
+    qtbot.waitUntil(
+        lambda: widget.encode.cases.count() == 1 and widget.encode.recipients.count() > 0,
+        timeout=30_000,
+    )
+    click(qtbot, widget.encode, "review")
+    qtbot.waitUntil(lambda: widget.encode.dialog is not None, timeout=60_000)
+    told = widget.encode.dialog.findChild(QLabel, "noise").text()
+    assert told.startswith("With noise of 0.5") and "no protection" in told
+    widget.encode.dialog.reject()
 
 
 def test_an_image_that_is_removed_meanwhile_still_gets_its_mask(workspace, qtbot):

@@ -188,6 +188,38 @@ def test_masks_of_training_pairs_are_checked_before_the_yes(
     assert not progress.run(protect.review_export(desk, as_query)).problems
 
 
+def masks_of(desk, queries, folder):
+    asked = MapHere(queries=queries, out=folder / "inbox", device="cpu")
+    replies = progress.run(exchange.map_here(desk, asked)).written
+    request = Reveal(replies=replies, out=folder / "masks", device="cpu")
+    found = progress.run(reveal.reveal(desk, request)).masks
+    return {mask.name: np.asarray(Image.open(mask.path)) for mask in found}
+
+
+def test_noise_is_told_before_the_yes_and_is_in_what_is_written(desk, cases, tmp_path):
+    plain = ReviewExport(purpose="query", cases=cases, recipients=(own(desk),), device="cpu")
+    assert progress.run(protect.review_export(desk, plain)).noise == ""
+    noisy = plain.model_copy(update={"noise": 50.0})
+    told = progress.run(protect.review_export(desk, noisy)).noise
+    assert told.startswith("noise of 50 (bound 3)") and "sent once" in told
+    pairs = noisy.model_copy(update={"purpose": "training", "copies": 3, "noise": 0.5})
+    masks = Path(cases[0].image).parents[1] / "masks"
+    with_masks = tuple(c.model_copy(update={"mask": masks / c.image.name}) for c in cases)
+    review = progress.run(
+        protect.review_export(desk, pairs.model_copy(update={"cases": with_masks}))
+    )
+    assert "sent 6 times" in review.noise and "no protection" in review.noise
+
+    found = {}
+    for name, level in (("once", 0.0), ("again", 0.0), ("noisy", 50.0)):
+        queries = write(desk, cases, tmp_path / name / "out", noise=level, device="cpu").written
+        found[name] = masks_of(desk, queries, tmp_path / name)
+    assert len(found["once"]) == 2
+    for case, mask in found["once"].items():
+        assert (found["again"][case] == mask).mean() > 0.999  # float16, under other transforms
+        assert (found["noisy"][case] == mask).mean() < 0.95
+
+
 def test_networks_are_loaded_once_for_a_whole_round_trip(desk, cases, tmp_path, monkeypatch):
     loads = []
     load_model = folders.load_model

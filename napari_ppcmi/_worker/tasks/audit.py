@@ -23,6 +23,7 @@ def audit_site(desk: Desk, request: AuditSite) -> Job[Audited]:
     from ppcmi_sf.audit.options import AuditOptions
     from ppcmi_sf.audit.run import NOT_A_PROMISE
     from ppcmi_sf.device import choose_device
+    from ppcmi_sf.latent_noise import LatentNoise
     from ppcmi_sf.workflows import audit_site as engine
 
     key, folder = desk.require_key(), desk.require_site()
@@ -36,7 +37,9 @@ def audit_site(desk: Desk, request: AuditSite) -> Job[Audited]:
     public = find_cases(request.public) if request.public else []
     unseen = find_cases(request.unseen, need_masks=True) if request.unseen else []
     found = yield from engine.audit_site(
-        engine.AuditSources(folder, key, cases, request.partners, public, unseen),
+        engine.AuditSources(
+            folder, key, cases, request.partners, public, unseen, LatentNoise.at(request.noise)
+        ),
         request.out,
         AuditOptions(seed=request.seed, quick=not request.thorough),
         request.attacks,

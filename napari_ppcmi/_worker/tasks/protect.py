@@ -75,13 +75,14 @@ def keep_layer(_desk: Desk, request: KeepLayer) -> CaseInfo:
 def write_bundles(desk: Desk, request: WriteBundles) -> Job[BatchResult]:
     """Write query bundles, or the site's training pairs."""
     from ppcmi_sf.device import choose_device
+    from ppcmi_sf.latent_noise import LatentNoise
     from ppcmi_sf.workflows.outgoing import Addressed
     from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 
     folder, key, party = desk.require_site(), desk.require_key(), desk.require_party()
     addressed = Addressed(party, cards_of(party, request.recipients))
     cases = [engine_case(info) for info in request.cases]
-    device = choose_device(request.device)
+    device, noise = choose_device(request.device), LatentNoise.at(request.noise)
     if request.purpose == "training":
         job = protect_training_pairs(
             folder,
@@ -92,10 +93,18 @@ def write_bundles(desk: Desk, request: WriteBundles) -> Job[BatchResult]:
             device=device,
             copies=request.copies,
             precision=request.precision,
+            noise=noise,
         )
     else:
         job = protect_queries(
-            folder, key, cases, request.out, addressed, device=device, precision=request.precision
+            folder,
+            key,
+            cases,
+            request.out,
+            addressed,
+            device=device,
+            precision=request.precision,
+            noise=noise,
         )
     report = yield from job
     return batch_result(report)

@@ -43,13 +43,15 @@ def regress(
     if count >= 3:
         inside, across = _distances(known, known), _distances(attacked, known)
         median = inside[~torch.eye(count, dtype=torch.bool)].median().clamp_min(1e-12)
+        centred = values - mean
+        short = _same_products(centred)
         tries = [
-            (*_left_out((-((inside / (width * median)) ** 2)).exp(), ridge, values - mean), width)
+            (*_left_out((-((inside / (width * median)) ** 2)).exp(), ridge, short), width)
             for width in WIDTHS
             for ridge in RIDGES
         ]
-        _, weights, width = min(tries, key=lambda entry: entry[0])
-        guess = mean + (-((across / (width * median)) ** 2)).exp() @ weights
+        _, inverse, width = min(tries, key=lambda entry: entry[0])
+        guess = mean + (-((across / (width * median)) ** 2)).exp() @ inverse @ centred
     shape = (attacked.batch_size, *images.shape[1:])
     return np.asarray(guess.clamp(0, 1).reshape(shape).float().numpy(), dtype=np.float32)
 
@@ -64,9 +66,15 @@ def _distances(first: LatentPyramid, second: LatentPyramid) -> Tensor:
     return total.sqrt()
 
 
+def _same_products(values: Tensor) -> Tensor:
+    """``(n, P)`` to ``(n, n)`` with the same inner products: as good for errors, and short."""
+    lengths, axes = torch.linalg.eigh(values @ values.T)
+    short: Tensor = axes * lengths.clamp_min(0).sqrt()
+    return short
+
+
 def _left_out(kernel: Tensor, ridge: float, values: Tensor) -> tuple[float, Tensor]:
-    """Squared error of each item when it is left out (in closed form), and the weights."""
+    """Squared error when each item is left out (in closed form), and the inverse of the kernel."""
     inverse = torch.linalg.inv(kernel + ridge * torch.eye(len(kernel), dtype=kernel.dtype))
-    weights = inverse @ values
-    residual = weights / inverse.diagonal()[:, None]
-    return float(residual.square().mean()), weights
+    residual = inverse @ values / inverse.diagonal()[:, None]
+    return float(residual.square().sum()), inverse

@@ -14,10 +14,8 @@ from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import AttackResult, AuditReport
 from ppcmi_sf.audit.subject import Subject
 from ppcmi_sf.errors import InputFileError, PPCMIError
-from ppcmi_sf.latent_noise import USEFUL_EPSILON, LatentNoise
 from ppcmi_sf.models.store import weights_id
 from ppcmi_sf.progress import Job, Progress, retold
-from ppcmi_sf.study import StudySpec
 
 PARTS = 1000  # of the progress of one attack, for each unit of its weight
 
@@ -122,7 +120,10 @@ def _report(
 def defences_of(subject: Subject) -> tuple[str, ...]:
     """What is switched on, in plain words."""
     noise = subject.site.noise
-    noised = () if noise is None else (_noise_in_words(noise, subject.study),)
+    noised: tuple[str, ...] = ()
+    if noise is not None:
+        told = noise.in_words(subject.study)
+        noised = (f"{told}; this holds if the site adds it to all that it sends",)
     if subject.study.arrangement == "escrow":
         return (
             "keyed transform: mixing, bias and new order of the positions",
@@ -130,16 +131,6 @@ def defences_of(subject: Subject) -> tuple[str, ...]:
             *noised,
         )
     return ("keyed transform: mixing and bias, the same for every item of a key epoch", *noised)
-
-
-def _noise_in_words(noise: LatentNoise, study: StudySpec) -> str:
-    account = noise.account(study)
-    return (
-        f"noise of {noise.level:g} on latents bounded at {noise.bound:g}, if the site adds it to "
-        f"all that it sends: for an image sent once, epsilon {account.epsilon:,.0f} at delta "
-        f"{account.delta:g} in terms of differential privacy (a useful promise begins below "
-        f"{USEFUL_EPSILON:g})"
-    )
 
 
 def data_of(subject: Subject) -> tuple[str, ...]:

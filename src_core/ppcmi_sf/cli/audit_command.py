@@ -95,7 +95,7 @@ def audit(
         partner or [],
         find_cases(public) if public else [],
         find_cases(unseen, need_masks=True) if unseen else [],
-        None if noise is None else LatentNoise(noise),
+        LatentNoise.at(noise),
     )
     job = audit_site(sources, out, options, attack or [], device=pick_device(device))
     found = drive(job)

@@ -64,13 +64,8 @@ def score_cells(summary: Summary, metrics: Sequence[str] = METRICS, between: str
 
 def noise_line(noise: LatentNoise, study: StudySpec, sent: int) -> str:
     """What noise on latents amounts to, for an image of which latents leave ``sent`` times."""
-    from ppcmi_sf.latent_noise import USEFUL_EPSILON
-
-    account = noise.account(study, sent=sent)
-    words = "no protection" if account.epsilon > USEFUL_EPSILON else "a weak protection"
+    told = noise.in_words(study, sent=sent)
     return (
-        f"Noise of {noise.level:g} on latents bounded at {noise.bound:g}: for one image, "
-        f"sent {'once' if sent == 1 else f'{sent} times'}, epsilon is {account.epsilon:,.0f} at "
-        f"delta {account.delta:g}. In the sense of differential privacy that is {words}; what it "
-        "does against the attacks that are known, 'ppcmi audit --noise' measures."
+        f"{told[0].upper()}{told[1:]}. What it does against the attacks that are known, "
+        "'ppcmi audit --noise' measures."
     )

@@ -206,7 +206,7 @@ def protect(
     addressed = Addressed(party, recipients)
     cases, problems = find(images, layout, masks, need_masks=pairs)
     chosen = pick_device(device)
-    latent_noise = None if noise is None else LatentNoise(noise)
+    latent_noise = LatentNoise.at(noise)
     if pairs and (slice_axis, frame, series) != (None, None, None):
         raise PPCMIError(
             "With --pairs, volumes are cut as they were in 'ppcmi site train'.",
@@ -285,12 +285,10 @@ def _show_protected(
 
 def _tell_of_noise(noise: LatentNoise, site_dir: Path, *, pairs: bool, copies: int | None) -> None:
     from ppcmi_sf.workflows.folders import SiteFolder
-    from ppcmi_sf.workflows.protect import default_copies
+    from ppcmi_sf.workflows.protect import times_sent
 
     study = SiteFolder(site_dir).study()
-    # Of a pair both halves leave.
-    sent = 2 * (copies or default_copies(study)) if pairs else 1
-    say(noise_line(noise, study, sent))
+    say(noise_line(noise, study, times_sent(study, pairs=pairs, copies=copies)))
 
 
 def _tell_of_others(out: Path, party: Party, key: ClientKey, written: Sequence[Path]) -> None:

@@ -293,6 +293,11 @@ def default_copies(study: StudySpec) -> int:
     return 1 if study.mapping == "paper" else COPIES
 
 
+def times_sent(study: StudySpec, *, pairs: bool, copies: int | None) -> int:
+    """How often latents of one image leave: once in a query; of a pair, both halves of a copy."""
+    return 2 * (copies or default_copies(study)) if pairs else 1
+
+
 def bundle_header(
     kind: BundleKind,
     study: StudySpec,
