@@ -17,13 +17,14 @@ from harness.exchange import (
     Answering,
     Copies,
     alignment_pairs,
+    make_key,
     make_server,
     make_site,
     training_pairs,
 )
 from harness.plan import DataSet, Plan, Step
 from harness.rows import Row
-from harness.traffic import joining_bytes, pair_bytes, query_bytes, reply_bytes
+from harness.traffic import joining_bytes, model_bytes, pair_bytes, query_bytes, reply_bytes
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.blocks import PyramidPooling
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
@@ -32,6 +33,12 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.alignment import AlignmentOptions, AlignmentTask, with_decoder
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, AutoencoderTask
 from ppcmi_sf.training.dataset import SiteData
+from ppcmi_sf.training.encoder_alignment import (
+    EncoderAlignmentOptions,
+    EncoderAlignmentTask,
+    LatentReader,
+    with_encoder,
+)
 from ppcmi_sf.training.joining import JoiningTask
 from ppcmi_sf.training.mapping import MappingOptions, MappingTask, SitePairs
 from ppcmi_sf.transform import Role
@@ -215,6 +222,8 @@ class LatentRun:
         return make_server(self.study, names, self.seed, network, keyed=self.row.keyed)
 
     def _aligned(self, name: str, site: Site, server: MappingServer, data: SiteData) -> Site:
+        if self.row.alignment == "encoder":
+            return self._with_aligned_encoder(name, site, server, data)
         stage = Stage("alignment", name)
         budget = self.shares.alignment * self.budget / len(self.data.sites)
         options = AlignmentOptions(
@@ -239,6 +248,27 @@ class LatentRun:
         self.training_bytes += query_bytes(self.study, images) + reply_bytes(self.study, images)
         aligned = with_decoder(site.mask_autoencoder, task)
         return self._make_site(name, site.image_autoencoder, aligned)
+
+    def _with_aligned_encoder(
+        self, name: str, site: Site, server: MappingServer, data: SiteData
+    ) -> Site:
+        assert server.network is not None
+        options = EncoderAlignmentOptions(
+            fit=options_for(self.plan.steps.encoder_alignment, self.seed),
+            mask_loss=self.row.mask_loss,
+        )
+        share = make_key(self.study, name, self.seed).transform_share()
+        decoder = site.mask_autoencoder.decoder
+        reader = LatentReader(self.study, server.network, name, decoder, share)
+        encoder = site.image_autoencoder.encoder
+        task = EncoderAlignmentTask(self.study, encoder, reader, data, options, CPU)
+        stage = Stage("alignment", name)
+        budget = self.shares.alignment * self.budget / len(self.data.sites)
+        fit_within(task, options.fit, budget, self.plan, stage)
+        self.stages.append(stage)
+        self.training_bytes += model_bytes(server.network)
+        aligned = with_encoder(site.image_autoencoder, task)
+        return self._make_site(name, aligned, site.mask_autoencoder)
 
 
 class NewSiteRun(LatentRun):

@@ -10,7 +10,7 @@ from ppcmi_sf.study import Arrangement, MappingPreset
 from ppcmi_sf.training.losses import MappingLoss, MaskLoss
 
 Kind = Literal["central-unet", "site-unet", "fedavg", "latents", "new-site"]
-Alignment = Literal["same", "fresh", "held-back"]
+Alignment = Literal["same", "fresh", "held-back", "encoder"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -32,7 +32,7 @@ class Shares(Strict):
     pairs
         At most so much for making training pairs: it bounds the number of augmented copies.
     alignment
-        Of decoder alignment, and of the adapters of a site that joins.
+        Of decoder or encoder alignment, and of the adapters of a site that joins.
     """
 
     image: Share = 0.65
@@ -71,7 +71,7 @@ class Row(Strict):
         ``fused``, 1 with ``paper``, which has no augmentation of the pairs.
     alignment
         Decoder alignment, on the ``same`` images as the mapping network, on ``fresh``
-        augmented copies of them, or on images ``held-back`` from it.
+        augmented copies of them, or on images ``held-back`` from it; or ``encoder`` alignment.
     budget_factor
         Multiplies the plan's budget; for showing what a row does with more time.
     site_counts
@@ -125,6 +125,11 @@ def _like(row: Row, name: str, **changes: object) -> Row:
 
 _ESCROW = Row(name="fused-escrow")
 _BLIND = _like(_ESCROW, "fused-blind", arrangement="blind")
+# The encoder goes on learning once it has the network, so it gets less time before.
+_ENCODER = {
+    "alignment": "encoder",
+    "shares": Shares(image=0.5, mask=0.06, pairs=0.08, alignment=0.2),
+}
 
 CATALOGUE = {
     row.name: row
@@ -138,6 +143,8 @@ CATALOGUE = {
         _BLIND,
         _like(_ESCROW, "fused-escrow-aligned", alignment="fresh"),
         _like(_BLIND, "fused-blind-aligned", alignment="fresh"),
+        _like(_ESCROW, "fused-escrow-encoder", **_ENCODER),
+        _like(_BLIND, "fused-blind-encoder", **_ENCODER),
         _like(_ESCROW, "fused-escrow-unguided", guidance=0.0),
         _like(_BLIND, "fused-blind-unguided", guidance=0.0),
         _like(_PAPER, "no-klt", keyed=False),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ppcmi_sf.training.augment import Augmenter
-from ppcmi_sf.training.autoencoders import augmenter_for
+from ppcmi_sf.training.slice_batches import augmenter_for
 
 SIZE = (64, 96)
 

@@ -6,26 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
-from ppcmi_sf.flips import ROWS, flips_of
-from ppcmi_sf.models.autoencoder import Autoencoder, Decoder, one_hot
+from ppcmi_sf.models.autoencoder import Autoencoder, Decoder
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
-from ppcmi_sf.training.augment import Augmenter
-from ppcmi_sf.training.dataset import (
-    GridSlices,
-    SiteData,
-    batch_count,
-    batches,
-    require_two_values,
-)
+from ppcmi_sf.training.dataset import SiteData, require_two_values
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
 from ppcmi_sf.training.losses import MaskLoss, image_loss, mask_loss
+from ppcmi_sf.training.slice_batches import SliceBatch, SliceBatches
 
 
 @dataclass(frozen=True)
@@ -55,10 +46,6 @@ class AutoencoderOptions:
     augment: bool = True
     latent_noise: float = 0.25
     guidance: float = 1.0
-
-
-Batch = tuple[Tensor, Tensor]
-"""What goes in and should come out, and one-hot masks."""
 
 
 class _Guided(nn.Module):
@@ -98,7 +85,7 @@ class AutoencoderTask:
         self._loss = image_loss() if role == "image" else mask_loss(options.mask_loss)
         self._guide = mask_loss(options.mask_loss)
         self._noise = torch.Generator(device="cpu")
-        self._augment = augmenter_for(study) if options.augment else None
+        self._batches = SliceBatches(study, data, options.fit, device, augment=options.augment)
 
     @property
     def autoencoder(self) -> Autoencoder:
@@ -109,26 +96,21 @@ class AutoencoderTask:
 
     def steps(self) -> int:
         """Batches per epoch."""
-        return batch_count(len(self.data.training), self.options.fit.batch_size)
+        return self._batches.steps()
 
-    def train_batches(self, epoch: int) -> Iterator[Batch]:
+    def train_batches(self, epoch: int) -> Iterator[SliceBatch]:
         """Shuffled and augmented batches, a function of seed and epoch."""
-        seed = self.options.fit.seed
-        self._noise.manual_seed(seed * 1_000_003 + epoch)
-        order = np.random.default_rng((seed, epoch)).permutation(len(self.data.training))
-        for indices in batches(order, self.steps()):
-            yield self._load(self.data.training, indices, (seed, epoch))
+        self._noise.manual_seed(self.options.fit.seed * 1_000_003 + epoch)
+        yield from self._batches.training(epoch)
 
-    def validation_batches(self) -> Iterator[Batch]:
+    def validation_batches(self) -> Iterator[SliceBatch]:
         """The validation slices in order, as they are."""
-        data = self.data.validation
-        for start in range(0, len(data), self.options.fit.batch_size):
-            stop = min(start + self.options.fit.batch_size, len(data))
-            yield self._load(data, np.arange(start, stop), None)
+        yield from self._batches.validation()
 
-    def loss(self, batch: Batch) -> Tensor:
+    def loss(self, batch: SliceBatch) -> Tensor:
         """Reconstruction loss of a batch, and that of the guide."""
-        values, masks = batch
+        images, masks = batch
+        values = masks if self.role == "mask" else images
         pyramid = self.autoencoder.encode(values)
         if self.model.training and self.role == "mask" and self.options.latent_noise > 0:
             pyramid = pyramid.map(self._noisy)
@@ -142,29 +124,6 @@ class AutoencoderTask:
         noise = torch.randn(latents.shape, generator=self._noise).to(latents.device)
         spread = latents.detach().std(dim=(0, 2, 3), keepdim=True)
         return latents + self.options.latent_noise * spread * noise
-
-    def _load(
-        self, data: GridSlices, indices: npt.NDArray[np.intp], seed: tuple[int, int] | None
-    ) -> Batch:
-        images, masks = [], []
-        for index in indices:
-            image, mask = data.images[index].astype(np.float32), data.masks[index]
-            if self._augment is not None and seed is not None:
-                image, mask = self._augment(image, mask, (*seed, int(index)))
-            images.append(image)
-            masks.append(mask)
-        labels = one_hot(torch.from_numpy(np.stack(masks)), self.study.class_count)
-        target = labels.to(self.device, memory_format=torch.channels_last)
-        if self.role == "mask":
-            return target, target
-        values = torch.from_numpy(np.stack(images))
-        return values.to(self.device, memory_format=torch.channels_last), target
-
-
-def augmenter_for(study: StudySpec) -> Augmenter:
-    """The augmenter that fits a study's modality."""
-    vertical = (ROWS,) in flips_of(study)
-    return Augmenter(study.image_size, vertical_flips=vertical)
 
 
 def train_autoencoder(
