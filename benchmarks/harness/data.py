@@ -136,22 +136,13 @@ def load_data(
     digest = hashlib.sha256()
     for name, one in data.items():
         digest.update(name.encode())
-        digest.update(site_digest(one).encode())
+        digest.update(one.signature().encode())
     return BenchmarkData(
         data,
         {site.name: site.scanner for site in sites},
         [_test_image(study, case) for case in test],
         digest.hexdigest(),
     )
-
-
-def site_digest(data: SiteData) -> str:
-    """Hash of a site's slices."""
-    digest = hashlib.sha256()
-    for part in (data.training, data.validation):
-        digest.update(part.images.tobytes())
-        digest.update(part.masks.tobytes())
-    return digest.hexdigest()
 
 
 def seen_by(scanner: Scanner | None, images: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -20,9 +20,9 @@ from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.roles import MappingServer, Site
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.alignment import AlignmentPairs
-from ppcmi_sf.training.slice_batches import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData
 from ppcmi_sf.training.mapping import SitePairs
+from ppcmi_sf.training.slice_batches import augmenter_for
 from ppcmi_sf.workflows.batches import BATCH
 
 Items = Sequence[str]

@@ -11,7 +11,7 @@ from torch import nn
 
 from harness.budget import Stage, fit_within, options_for, timed
 from harness.cache import StageCache
-from harness.data import BenchmarkData, base_study, divide_slices, site_digest
+from harness.data import BenchmarkData, base_study, divide_slices
 from harness.exchange import (
     FRESH,
     Answering,
@@ -120,7 +120,7 @@ class LatentRun:
             return task.autoencoder
 
         settings: dict[str, Any] = {
-            "data": site_digest(data),
+            "data": data.signature(),
             "budget": budget,
             "size": self.study.image_size,
             "preset": self.study.autoencoder,

@@ -18,9 +18,9 @@ from harness.plan import Plan
 from ppcmi_sf.device import place
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.training.slice_batches import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData, batch_count, batches
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
+from ppcmi_sf.training.slice_batches import augmenter_for
 
 Batch = tuple[Tensor, Tensor]
 

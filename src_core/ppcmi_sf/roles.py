@@ -98,6 +98,12 @@ class Site:
         other.noise = noise
         return other
 
+    def with_image_autoencoder(self, autoencoder: Autoencoder) -> Site:
+        """The same site and key with another image autoencoder."""
+        other = copy(self)
+        other.image_autoencoder = autoencoder.eval()
+        return other
+
     def _noisy(self, latents: LatentPyramid) -> LatentPyramid:
         return latents if self.noise is None else self.noise(latents)
 

@@ -73,6 +73,7 @@ app.add_typer(join_commands.app, name="join")
 app.add_typer(key_commands.app, name="key")
 for verb, epilog in (
     (site_model_commands.install, site_model_commands.INSTALL_EXAMPLE),
+    (site_model_commands.align, site_model_commands.ALIGN_EXAMPLE),
     (site_model_commands.segment, site_model_commands.SEGMENT_EXAMPLE),
 ):
     site_commands.app.command(verb.__name__, epilog=epilog)(verb)

@@ -19,7 +19,8 @@ from ppcmi_sf.keys import SITE_NAME_PATTERN
 HEADER_KEY = "ppcmi"
 MAX_SITES = 256
 
-ModelKind = Literal["image-autoencoder", "mask-autoencoder", "mapping-network"]
+ModelKind = Literal["image-autoencoder", "mask-autoencoder", "mapping-network", "aligned-encoder"]
+WeightsId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 
 
 class SiteLink(BaseModel):
@@ -43,7 +44,7 @@ class SiteLink(BaseModel):
     fingerprint: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     epoch: Annotated[int, Field(ge=1, le=1_000_000)]
     transform: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
-    encoders: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    encoders: WeightsId
 
 
 class ModelHeader(BaseModel):
@@ -52,10 +53,13 @@ class ModelHeader(BaseModel):
     Attributes
     ----------
     site
-        Whose autoencoder it is.
+        Whose autoencoder, or aligned encoder, it is.
     sites, adapters
         The sites of a mapping network in the order of its adapters, and whether
         these are learned.
+    encoders, network
+        Of an aligned encoder: ids of the encoders that it began as one of, and of the mapping
+        network that it is aligned with.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -67,6 +71,8 @@ class ModelHeader(BaseModel):
     site: Annotated[str, Field(pattern=SITE_NAME_PATTERN)] | None = None
     sites: Annotated[tuple[SiteLink, ...], Field(max_length=MAX_SITES, strict=False)] = ()
     adapters: bool | None = None
+    encoders: WeightsId | None = None
+    network: WeightsId | None = None
 
 
 def save_model(path: Path, module: nn.Module, header: ModelHeader) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -66,6 +67,14 @@ class SiteData:
     training: GridSlices
     validation: GridSlices
     failures: list[tuple[str, PPCMIError]] = field(default_factory=list)
+
+    def signature(self, *settings: object) -> str:
+        """Names a training with these settings on these slices; for checkpoints."""
+        digest = hashlib.sha256(repr(settings).encode())
+        for part in (self.training, self.validation):
+            digest.update(part.images.tobytes())
+            digest.update(part.masks.tobytes())
+        return digest.hexdigest()
 
 
 def choose_validation_groups(cases: Sequence[Case], fraction: float, seed: int) -> frozenset[str]:

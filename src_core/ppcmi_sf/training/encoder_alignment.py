@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
 from ppcmi_sf.keys import TransformShare
 from ppcmi_sf.latents import LatentPyramid
-from ppcmi_sf.models.autoencoder import Autoencoder, Decoder, Encoder
+from ppcmi_sf.models.autoencoder import Autoencoder, Decoder, Encoder, one_hot
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
@@ -177,13 +177,28 @@ def with_encoder(autoencoder: Autoencoder, task: EncoderAlignmentTask) -> Autoen
     return aligned.eval()
 
 
+@torch.inference_mode()
+def reading_dice(
+    study: StudySpec, encoder: Encoder, reader: LatentReader, slices: SliceBatches
+) -> float | None:
+    """Dice of what is read from the validation slices: pooled over them, mean of the classes.
+
+    ``None`` where there are no such slices, or none that shows a class.
+    """
+    both, total = torch.zeros(study.class_count), torch.zeros(study.class_count)
+    for images, masks in slices.validation():
+        found = one_hot(reader(encoder(images)).argmax(1), study.class_count)
+        both += (found * masks).sum(dim=(0, 2, 3)).cpu()
+        total += (found + masks).sum(dim=(0, 2, 3)).cpu()
+    shown = total[1:] > 0
+    return float((2 * both[1:] / total[1:])[shown].mean()) if shown.any() else None
+
+
 def encoder_alignment_bytes(study: StudySpec, reader: LatentReader, batch_size: int) -> int:
     """Estimate the peak memory of an alignment without its data, in bytes."""
     with torch.device("meta"):
         encoder = Autoencoder(study, "image").encoder
-        network = UnifiedMappingNetwork(
-            study, [reader.name], adapters=reader.network.has_adapters
-        )
+        network = UnifiedMappingNetwork(study, [reader.name], adapters=reader.network.has_adapters)
         decoder = Autoencoder(study, "mask").decoder
         latents = LatentPyramid({s.name: torch.empty(batch_size, *s.shape) for s in study.scales})
         images = torch.empty(batch_size, study.channels, *study.image_size)

@@ -8,6 +8,7 @@ site folder                               server folder
 ``mask_autoencoder.safetensors``          ``shares/<site>.ppcmishare`` (``escrow`` only)
 ``training.json``: how it was trained
 ``mapping_network.safetensors``, maybe
+``aligned_encoder.safetensors``, maybe
 ``pairs.json``: training bundles made
 ========================================  =========================================
 """
@@ -86,9 +87,19 @@ class SiteFolder:
         """A mapping network that the server gave, for use at the site itself."""
         return self.root / "mapping_network.safetensors"
 
+    @property
+    def aligned_file(self) -> Path:
+        """The image encoder that was aligned with the mapping network at the site."""
+        return self.root / "aligned_encoder.safetensors"
+
     def checkpoint(self, role: str) -> Path:
         """State of a training that goes on."""
         return self.root / f".{role}_autoencoder.checkpoint.safetensors"
+
+    @property
+    def alignment_checkpoint(self) -> Path:
+        """State of an alignment that goes on."""
+        return self.root / ".aligned_encoder.checkpoint.safetensors"
 
     def study(self) -> StudySpec:
         """Read the study.

@@ -34,8 +34,8 @@ from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.registry import SentCase, SentItem, source_stamp
 from ppcmi_sf.roles import Site
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.training.slice_batches import augmenter_for
 from ppcmi_sf.training.dataset import GridSlices, SiteData, load_site_data
+from ppcmi_sf.training.slice_batches import augmenter_for
 from ppcmi_sf.workflows.batches import BATCH, in_batches
 from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.outgoing import Addressed, bundle_path, send

@@ -7,6 +7,7 @@ own share, so nothing leaves it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from ppcmi_sf.imaging import (
 )
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
-from ppcmi_sf.models.store import SiteLink, weights_id
+from ppcmi_sf.models.store import SiteLink, load_model, read_header, weights_id
 from ppcmi_sf.progress import Job, Progress, Result, retold
 from ppcmi_sf.roles import MappingServer, Site
 from ppcmi_sf.study import StudySpec
@@ -72,6 +73,9 @@ class Segmenter:
         the image.
     key_id
         Id of the client key.
+    aligned
+        The site with the encoder that was aligned with this network, if there is one. It
+        segments; bundles are made with ``site``.
     average_flips
         Whether each slice is segmented mirrored, too, and the probabilities averaged: a little
         better, and four times the work (twice in ultrasound).
@@ -85,6 +89,7 @@ class Segmenter:
     network: str
     slice_axis: int | None
     key_id: str
+    aligned: Site | None = None
     average_flips: bool = False
 
     @classmethod
@@ -101,13 +106,15 @@ class Segmenter:
         site, encoders = site_folder.load(key, device)
         network, link = _load_network(site_folder, site.study, key, encoders)
         shares = {link.name: key.transform_share()} if site.study.arrangement == "escrow" else {}
+        network_id = weights_id(network)
         return cls(
             study=site.study,
             site=site,
             server=MappingServer(site.study, shares, place(network, device)),
             link=link,
             encoders=encoders,
-            network=weights_id(network),
+            network=network_id,
+            aligned=_load_aligned(site_folder, site, encoders, network_id),
             slice_axis=site_folder.record().slice_axis,
             key_id=key.key_id,
         )
@@ -165,10 +172,11 @@ class Segmenter:
             yield _slices_done(done, fit)
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
+        site = self.aligned or self.site
         items = [new_item_id() for _ in images]
-        protected = self.site.protect_images(images, items)
+        protected = site.protect_images(images, items)
         mapped = self.server.map(self.link.name, protected, items)
-        return self.site.reveal_masks(mapped, items)
+        return site.reveal_masks(mapped, items)
 
 
 def segment_cases(
@@ -283,3 +291,19 @@ def _load_network(
             hint="Send new training pairs to the mapping server and ask for a new model.",
         )
     return network, link
+
+
+def _load_aligned(site_folder: SiteFolder, site: Site, encoders: str, network: str) -> Site | None:
+    """The site with its aligned encoder; ``None`` if there is none for these very networks."""
+    path = site_folder.aligned_file
+    if not path.is_file():
+        return None
+    header = read_header(path)
+    if header.kind != "aligned-encoder":
+        raise ModelFileError(f"{path}: not an aligned encoder.", hint="Delete this file.")
+    said = (header.study, header.encoders, header.network)
+    if said != (site.study.fingerprint, encoders, network):
+        return None
+    autoencoder = deepcopy(site.image_autoencoder)
+    load_model(path, autoencoder.encoder)
+    return site.with_image_autoencoder(autoencoder)

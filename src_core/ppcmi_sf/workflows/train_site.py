@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -103,7 +102,7 @@ def _train_both(
     headers: dict[str, ModelHeader],
     device: torch.device,
 ) -> Job[SiteTrainingReport]:
-    signature = _signature(study, options, data)
+    signature = data.signature(study.fingerprint, options)
     models: dict[str, Autoencoder] = {}
     reports: dict[str, FitReport] = {}
     for step, role in enumerate(("image", "mask")):
@@ -148,12 +147,3 @@ def _half(
         return Progress(at.done + step * at.total, 2 * at.total, at.message, at.values)
 
     return (yield from retold(training, tell))
-
-
-def _signature(study: StudySpec, options: AutoencoderOptions, data: SiteData) -> str:
-    """Settings and data of a training; a checkpoint of others is not gone on from."""
-    digest = hashlib.sha256(f"{study.fingerprint}{asdict(options)}".encode())
-    for part in (data.training, data.validation):
-        digest.update(part.images.tobytes())
-        digest.update(part.masks.tobytes())
-    return digest.hexdigest()

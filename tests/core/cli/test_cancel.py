@@ -125,6 +125,31 @@ def test_server_train(escrow_chain, tmp_path, stop, ppcmi, script):
         ]  # fmt: skip
 
 
+def test_site_align(escrow_chain, tmp_path, stop, ppcmi, script):
+    chain = escrow_chain.copy(tmp_path / "copy")
+    publish = ("server", "publish", "--to", "north", "--server-dir", chain.server)
+    ppcmi(*publish, "--out", tmp_path / "models", *chain.acting())
+    (bundle,) = (tmp_path / "models").glob("*.ppcmi")
+    ppcmi("site", "install", bundle, *chain.mine("north"))
+    before = {path.name for path in chain.at("sites", "north").iterdir()}
+    wanted, words = [], {}
+    for name, number in SIGNALS.items():
+        site = shutil.copytree(chain.at("sites", "north"), tmp_path / name)
+        words[name] = [
+            "site", "align", chain.at("data", "north"), "--site-dir", site, "--key",
+            chain.key("north"), *chain.known, "--epochs", 10, "--patience", 30,
+        ]  # fmt: skip
+        checkpoint = site / ".aligned_encoder.checkpoint.safetensors"
+        wanted.append(([script, *words[name]], number, lambda _, file=checkpoint: file.is_file()))
+    assert stop(*wanted) == ["", ""]
+    for name in SIGNALS:
+        left = {path.name for path in (tmp_path / name).iterdir()}
+        assert left == before | {LOCK, ".aligned_encoder.checkpoint.safetensors"}
+        assert ppcmi(*words[name], "--json").json["encoder"]["epochs"] == 10
+        left = {path.name for path in (tmp_path / name).iterdir()}
+        assert left - before <= {LOCK, "aligned_encoder.safetensors"}
+
+
 def test_site_protect(escrow_chain, tmp_path, stop, ppcmi, script, ellipses, make_cases):
     chain = escrow_chain.copy(tmp_path / "copy")
     make_cases(tmp_path / "many", *ellipses(0, 1))

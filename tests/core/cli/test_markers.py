@@ -132,6 +132,8 @@ def marked(tmp_path_factory, ppcmi, ellipses, told):
     for model in (root / "models").iterdir():
         for site in sites:
             ppcmi("site", "install", model, *chain.mine(site), code=None)
+    ppcmi("site", "align", chain.at("data", "north"), *chain.mine("north")[:4], *chain.known,
+          "--epochs", 1)  # fmt: skip
     spoil_and_try(chain)
     for site in sites:
         ppcmi("log", "export", root / f"{site}.csv", *chain.at_home(site))

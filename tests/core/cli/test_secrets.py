@@ -169,6 +169,7 @@ def succeeding(chain, tmp):
     yield ("server", "publish", "--to", "north", *serving, "--out", tmp / "n", *server)
     (model,) = (tmp / "n").iterdir()
     yield ("site", "install", model, *mine)
+    yield ("site", "align", chain.at("data", "north"), *mine[:4], *chain.known, "--epochs", 1)
     yield ("site", "segment", images, *mine[:4], *chain.known, "--out", tmp / "m2")
     yield ("log", *north[:2])
     yield ("log", "verify", *north[:2])
@@ -233,6 +234,7 @@ def failing(chain, tmp_path):
                wrong, *home)  # fmt: skip
         yield ("site", "install", key, *folder, "--key", wrong, *home)
         yield ("site", "segment", images, *folder, "--out", out, "--key", wrong, *given)
+        yield ("site", "align", images, *folder, "--key", wrong, *given)
         yield ("share-transform", "--key", wrong, *study, "--out", out, *home)
     for file in secret_files:
         yield ("study", "new", file, "--name", "x", "--modality", "MR", "--class", "a", "--force")
