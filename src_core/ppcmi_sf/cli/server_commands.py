@@ -1,11 +1,11 @@
-"""``ppcmi server train`` and ``ppcmi server map``."""
+"""``ppcmi server train``, ``join``, ``map`` and ``publish``."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,12 +35,16 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT
 from ppcmi_sf.workflows.bundle_files import bundle_files
 
+if TYPE_CHECKING:
+    from ppcmi_sf.workflows.train_server import ServerTrainingReport
+
 app = typer.Typer(help="What the mapping server does.", no_args_is_help=True)
 
 TRAIN_EXAMPLE = (
     "Example: ppcmi server train outbox/north outbox/south --study lv.yaml "
     "--share north.ppcmishare --share south.ppcmishare --server-dir server"
 )
+JOIN_EXAMPLE = "Example: ppcmi server join outbox/west --share west.ppcmishare --server-dir server"
 MAP_EXAMPLE = "Example: ppcmi server map inbox/north --server-dir server --out outbox/north"
 PUBLISH_EXAMPLE = "Example: ppcmi server publish --to north --server-dir server --out outbox/north"
 
@@ -112,7 +116,52 @@ def train(
         retrain=retrain,
         again=again,
     )
-    report = drive(job)
+    _show_training(drive(job), "Trained the mapping network", server_dir, as_json=json_output)
+
+
+@app.command("join", epilog=JOIN_EXAMPLE)
+@command
+def join(
+    bundles: Annotated[
+        list[Path], typer.Argument(help="Training bundles of the new site, or folders of them.")
+    ],
+    server_dir: ServerDirOption,
+    share: Annotated[
+        list[Path] | None,
+        typer.Option("--share", help="Transform share of the new site (escrow studies)."),
+    ] = None,
+    epochs: EpochsOption = 100,
+    batch_size: BatchSizeOption = 24,
+    learning_rate: LearningRateOption = 3e-3,
+    patience: PatienceOption = 30,
+    again: AgainOption = False,
+    seed: SeedOption = 0,
+    device: DeviceOption = DeviceName.auto,
+    home: HomeOption = None,
+    passphrase_file: PassphraseFileOption = None,
+    json_output: JsonOption = False,
+) -> None:
+    """Let a new site join the network that others have trained; nothing changes for them."""
+    from ppcmi_sf.training.loop import FitOptions
+    from ppcmi_sf.training.mapping import MappingOptions
+    from ppcmi_sf.workflows.join_server import join_server
+
+    party = Credentials(home, passphrase_file).party()
+    job = join_server(
+        server_dir,
+        bundle_files(bundles, "training", party.identity),
+        share or [],
+        MappingOptions(fit=FitOptions(epochs, batch_size, learning_rate, patience, seed)),
+        party,
+        device=pick_device(device),
+        again=again,
+    )
+    _show_training(drive(job), "Trained adapters for a new site", server_dir, as_json=json_output)
+
+
+def _show_training(
+    report: ServerTrainingReport, what: str, server_dir: Path, *, as_json: bool
+) -> None:
     pairs = ", ".join(f"{number} of {name}" for name, number in report.pairs.items())
     found = report.contributions.suspicions
     show_result(
@@ -125,13 +174,13 @@ def train(
             "suspicions": [asdict(one) for one in report.contributions.suspicions],
         },
         [
-            f"Trained the mapping network ({report.parameters / 1e6:.1f} M parameters) with pairs, "
-            f"{pairs}: {server_dir}",
+            f"{what} ({report.parameters / 1e6:.1f} M parameters) with pairs, {pairs}: "
+            f"{server_dir}",
             f"Mapping network: {fit_line(report.fit)}",
             *(f"Look at site '{one.site}': {one.message}." for one in found),
             *(["Ask these sites before you use the network."] if found else []),
         ],
-        as_json=json_output,
+        as_json=as_json,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,13 @@ class Contributions:
     def every_bundle(self) -> list[CheckedBundle]:
         """All bundles, site by site."""
         return [one for checked in self.bundles.values() for one in checked]
+
+    def signature(self, *settings: object) -> str:
+        """Names a training with these settings on these bundles; for checkpoints."""
+        digest = hashlib.sha256(repr(settings).encode())
+        for one in self.every_bundle():
+            digest.update(one.header.bundle_id.encode())
+        return digest.hexdigest()
 
     def note(self, party: Party) -> None:
         """Enter what was accepted in registry and disclosure log."""

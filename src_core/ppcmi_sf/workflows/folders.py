@@ -15,6 +15,7 @@ site folder                               server folder
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,19 @@ from ppcmi_sf.keys import ClientKey, TransformShare
 from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
-from ppcmi_sf.models.store import ModelHeader, SiteLink, load_model, read_header, weights_id
+from ppcmi_sf.models.store import (
+    ModelHeader,
+    SiteLink,
+    load_model,
+    read_header,
+    save_model,
+    weights_id,
+)
 from ppcmi_sf.roles import MappingServer, Site
 from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
 from ppcmi_sf.share import read_share
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows.contributions import HeldShare
 from ppcmi_sf.workflows.pairs_ledger import PairsLedger
 
 STUDY_FILE = "study.yaml"
@@ -194,6 +203,25 @@ class ServerFolder:
     def share_file(self, site: str) -> Path:
         """Where a site's transform share is kept, encrypted as it came."""
         return self.root / "shares" / f"{site}{SHARE_SUFFIX}"
+
+    def save_network(
+        self,
+        network: UnifiedMappingNetwork,
+        study: StudySpec,
+        links: Iterable[SiteLink],
+        shares: Mapping[str, HeldShare],
+    ) -> None:
+        """Write a trained network, and the shares that came for it; end its checkpoint."""
+        for site, held in shares.items():
+            held.sealed.save(self.share_file(site))
+        header = ModelHeader(
+            kind="mapping-network",
+            study=study.fingerprint,
+            sites=tuple(links),
+            adapters=network.has_adapters,
+        )
+        save_model(self.model_file, network, header)
+        self.checkpoint.unlink(missing_ok=True)
 
     def load(self, device: torch.device, party: Party) -> tuple[MappingServer, ModelHeader, str]:
         """Load the server; also the header that names its sites, and the network's id.

@@ -36,9 +36,9 @@ def test_the_verbs_of_the_contract_are_there():
         "identity passphrase", "identity remember", "identity renew",
         "identity show", "inspect", "join accept", "join approve", "join remove", "join renew",
         "join request", "join show", "key forget", "key new", "key passphrase", "key remember",
-        "key rotate", "key show", "log export", "log items", "log verify", "server map",
-        "server publish", "server train", "share-transform", "site align", "site install",
-        "site protect", "site reveal", "site segment", "site train", "study new",
+        "key rotate", "key show", "log export", "log items", "log verify", "server join",
+        "server map", "server publish", "server train", "share-transform", "site align",
+        "site install", "site protect", "site reveal", "site segment", "site train", "study new",
     ]  # fmt: skip
 
 

@@ -244,6 +244,7 @@ def failing(chain, tmp_path):
         yield ("server", "map", file, "--server-dir", chain.server, "--out", out, *server)
         yield ("server", "map", images, "--server-dir", file, "--out", out, *server)
         yield ("server", "train", file, *study, "--server-dir", out, "--share", file, *server)
+        yield ("server", "join", file, "--server-dir", chain.server, "--share", file, *server)
         yield ("server", "publish", "--to", "nobody", "--server-dir", file, "--out", out, *server)
         yield ("evaluate", "--pred", file, "--truth", file, "--study", file)
         yield ("contact", "add", file, *north[:2])
