@@ -18,13 +18,14 @@ from napari_ppcmi._jobs.process import EVENT_ENDED, WorkerProcess
 from napari_ppcmi._protocol.audit import AuditSite
 from napari_ppcmi._protocol.keys import Lock, Unlock, Unlocked
 from napari_ppcmi._protocol.message import OUT_OF_MEMORY, Answer, Failure, Request
-from napari_ppcmi._protocol.training import TrainServer, TrainSite
+from napari_ppcmi._protocol.training import AlignSite, JoinServer, TrainServer, TrainSite
 from napari_ppcmi._session import Session
 
 CANCEL_MS = 1500
 """So long a cancelled job may take to tidy up before the worker is ended by force."""
 
 IDLE_CHECK_MS = 5000
+_HEAVY = (TrainSite, AlignSite, TrainServer, JoinServer, AuditSite)
 
 
 class Job(QObject):
@@ -224,7 +225,7 @@ class Jobs(QObject):
         if job is None:
             return  # it ended meanwhile
         self._last_use = time.monotonic()
-        heavy = isinstance(job.request, TrainSite | TrainServer | AuditSite) or event == "cancelled"
+        heavy = isinstance(job.request, _HEAVY) or event == "cancelled"
         heavy = heavy or (isinstance(message, Failure) and message.kind == OUT_OF_MEMORY)
         if heavy and self._process is not None and self.running is None:
             self._recycle()

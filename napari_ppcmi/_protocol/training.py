@@ -69,6 +69,37 @@ class SiteTrained(Answer):
     problems: tuple[CaseProblem, ...] = ()
 
 
+class AlignSite(Request):
+    """Fit the open site's encoder to its network, for its own use. Answer: :class:`SiteAligned`.
+
+    Attributes
+    ----------
+    data
+        Folder of images and masks.
+    """
+
+    data: Path
+    epochs: int = 30
+    device: str = "auto"
+
+
+class SiteAligned(Answer):
+    """What came of it: slices, and Dice on those set apart (``None`` if there are none).
+
+    Attributes
+    ----------
+    kept
+        Whether anything has changed; nothing does where Dice got worse.
+    """
+
+    training_slices: int
+    validation_slices: int
+    before: float | None
+    after: float | None
+    kept: bool
+    problems: tuple[CaseProblem, ...] = ()
+
+
 class TrainServer(Request):
     """Train the mapping network. Answer: :class:`ServerTrained`.
 
@@ -86,6 +117,24 @@ class TrainServer(Request):
     batch_size: int = 24
     seed: int = 0
     retrain: bool = False
+    again: bool = False
+    device: str = "auto"
+
+
+class JoinServer(Request):
+    """Let a new site join the network that is there. Answer: :class:`ServerTrained`.
+
+    Attributes
+    ----------
+    bundles, shares
+        Of the new site: files, or folders of them.
+    """
+
+    server_folder: Path
+    bundles: tuple[Path, ...]
+    shares: tuple[Path, ...] = ()
+    batch_size: int = 24
+    seed: int = 0
     again: bool = False
     device: str = "auto"
 

@@ -26,6 +26,7 @@ from napari_ppcmi._overlay import (
     to_file_axes,
 )
 from napari_ppcmi._protocol.images import Mask, SavedMask, SaveMask, Segment
+from napari_ppcmi._widgets.alignment_box import AlignmentBox
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
@@ -85,6 +86,7 @@ class SegmentWidget(QWidget):
         self.save.clicked.connect(self._ask_where)
         self.results = ResultsTable()
         self.panel = JobPanel(self._jobs)
+        self.alignment = AlignmentBox(self._jobs, self.panel, [self.button])
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("&Image", self.image)
@@ -92,7 +94,7 @@ class SegmentWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.site)
         layout.addLayout(form)
-        for widget in (self.button, self.panel, self.results, self.save):
+        for widget in (self.button, self.panel, self.results, self.save, self.alignment):
             layout.addWidget(widget)
         layout.addStretch()
 

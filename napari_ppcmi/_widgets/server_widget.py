@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtWidgets import QGroupBox, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGroupBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.bundles import BatchResult
@@ -13,6 +13,7 @@ from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Request
 from napari_ppcmi._protocol.training import (
     AnswerQueries,
+    JoinServer,
     PublishModel,
     ServerTrained,
     TrainServer,
@@ -77,6 +78,13 @@ class ServerWidget(QWidget):
             "&Train", "train", "Start, or go on with a training that was stopped.", self.start,
             icon="playback-forward",
         )  # fmt: skip
+        self.join: QPushButton = button(
+            "A site &joins",
+            "join",
+            "The features above are of one new site: the network in the server folder learns to "
+            "read them, and nothing changes for the other sites.",
+            self.let_join,
+        )
         self.curve = LossCurve()
         self.curve.hide()
         self.panel = JobPanel(self._jobs, pausable=True)
@@ -120,7 +128,10 @@ class ServerWidget(QWidget):
             layout.addWidget(widget)
         layout.addLayout(form)
         layout.addWidget(self.settings)
-        layout.addWidget(self.train)
+        row = QHBoxLayout()
+        row.addWidget(self.train)
+        row.addWidget(self.join)
+        layout.addLayout(row)
         layout.addWidget(self.curve)
         layout.addWidget(self.panel)
         layout.addWidget(self.summary)
@@ -156,6 +167,25 @@ class ServerWidget(QWidget):
                 self.curve.show()
                 self._run(request, self._trained)
 
+    def let_join(self) -> None:
+        """Let the site whose features are chosen join the network in the server folder."""
+        bundles, folder = self.bundles.path, self.server_folder.path
+        if bundles is None or folder is None:
+            hint = "Choose the new site's features and the folder of the trained network."
+            self.panel.refuse("A folder is missing.", hint)
+            return
+        request = JoinServer(
+            server_folder=folder,
+            bundles=(bundles,),
+            shares=() if self.shares.path is None else (self.shares.path,),
+            batch_size=self.settings.batch_size.value(),
+            seed=self.settings.seed.value(),
+            device=self._jobs.session.device,
+        )
+        self.curve.clear()
+        self.curve.show()
+        self._run(request, self._joined)
+
     def answer_queries(self) -> None:
         """Answer every query of the folder."""
         folder, queries, out = self.server_folder.path, self.queries.path, self.replies.path
@@ -183,15 +213,21 @@ class ServerWidget(QWidget):
 
     def _run(self, request: Request, done: Callable[..., None]) -> None:
         self.summary.hide()
-        buttons = [self.train, self.answer, self.publish]
+        buttons = [self.train, self.join, self.answer, self.publish]
         job = self.panel.run(request, done, disable=buttons)
         offer_again(self, job, request, lambda anew, _names: self._run(anew, done))
         job.cancelled.connect(lambda: self._tell(_CANCELLED))
-        self.panel.pause.setVisible(isinstance(request, TrainServer))
+        self.panel.pause.setVisible(isinstance(request, TrainServer | JoinServer))
 
     def _trained(self, trained: ServerTrained) -> None:
+        self._tell_training(trained, "The mapping network is trained with")
+
+    def _joined(self, trained: ServerTrained) -> None:
+        self._tell_training(trained, "Nothing has changed for the other sites. Learned from")
+
+    def _tell_training(self, trained: ServerTrained, what: str) -> None:
         pairs = ", ".join(f"{number} slices of {name}" for name, number in trained.pairs.items())
-        told = f"The mapping network is trained with {pairs}."
+        told = f"{what} {pairs}."
         if trained.loss is not None:
             told += f" Its error on cases set apart is {trained.loss:.3g}; the lower, the better."
         self._tell(told)
@@ -223,7 +259,7 @@ class ServerWidget(QWidget):
 
     def _show_buttons(self) -> None:
         if self.panel.job is None:
-            for one in (self.train, self.answer, self.publish):
+            for one in (self.train, self.join, self.answer, self.publish):
                 one.setEnabled(self._jobs.session.identity is not None)
 
     def _show_contacts(self, home: HomeInfo) -> None:

@@ -135,6 +135,7 @@ def test_train_answer_and_give_away(qtbot, ask, widget, viewer_model, given, tmp
 def test_a_locked_identity_is_told(widget):
     assert "identity is locked" in widget.state.text()
     assert not widget.train.isEnabled()
+    assert not widget.join.isEnabled()
     assert not widget.answer.isEnabled()
     assert not widget.publish.isEnabled()
 
@@ -143,6 +144,7 @@ def test_a_locked_identity_is_told(widget):
     ("verb", "told"),
     [
         ("start", "No study file"),
+        ("let_join", "A folder is missing"),
         ("answer_queries", "A folder is missing"),
         ("publish_model", "Something is missing"),
     ],

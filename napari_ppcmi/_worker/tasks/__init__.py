@@ -18,7 +18,8 @@ _MODULES = {
     "protect": ("FindCases", "KeepLayer", "ReviewExport", "WriteBundles", "WriteShare"),
     "exchange": ("ScanFolder", "TakeIn", "MapHere", "InstallModel", "ReadLog", "ExportLog"),
     "reveal": ("Reveal", "OpenRevealed"),
-    "training": ("NewStudy", "TrainSite", "TrainServer", "AnswerQueries", "PublishModel"),
+    "training": ("NewStudy", "TrainSite", "AlignSite", "TrainServer", "JoinServer",
+                 "AnswerQueries", "PublishModel"),
     "audit": ("AuditSite",),
 }  # fmt: skip
 _HOMES = {request: module for module, requests in _MODULES.items() for request in requests}

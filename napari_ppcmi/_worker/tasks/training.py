@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from napari_ppcmi._protocol.bundles import BatchResult
+from napari_ppcmi._protocol.bundles import BatchResult, CaseInfo
 from napari_ppcmi._protocol.keys import StudyInfo
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._protocol.training import (
+    AlignSite,
     AnswerQueries,
+    JoinServer,
     NewStudy,
     PublishModel,
     ServerTrained,
+    SiteAligned,
     SiteTrained,
     TrainServer,
     TrainSite,
@@ -27,6 +31,9 @@ from ppcmi_sf.errors import InputFileError, PPCMIError, TrainingError
 from ppcmi_sf.progress import Job
 from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
 from ppcmi_sf.study import StudySpec, make_study
+
+if TYPE_CHECKING:
+    from ppcmi_sf.workflows.train_server import ServerTrainingReport
 
 
 def new_study(_desk: Desk, request: NewStudy) -> StudyInfo:
@@ -52,7 +59,7 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
     from ppcmi_sf.workflows import train_site as engine
 
     study = StudySpec.load(request.study_file)
-    cases, problems = _cases(request)
+    cases, problems = _cases(request.data, request.cases)
     fit = FitOptions(epochs=request.epochs, batch_size=request.batch_size, seed=request.seed)
     report = yield from engine.train_site(
         request.site_folder,
@@ -74,11 +81,42 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
     )
 
 
-def _cases(request: TrainSite) -> tuple[list[Case], list[tuple[str, PPCMIError]]]:
+def align_site(desk: Desk, request: AlignSite) -> Job[SiteAligned]:
+    """Fit the open site's encoder to the network that is installed there."""
+    from ppcmi_sf.device import choose_device
+    from ppcmi_sf.training.encoder_alignment import (
+        ENCODER_ALIGNMENT_FIT,
+        EncoderAlignmentOptions,
+    )
+    from ppcmi_sf.workflows import align_site as engine
+    from ppcmi_sf.workflows.folders import SiteFolder
+
+    folder, key = desk.require_site(), desk.require_key()
+    cases, problems = _cases(request.data)
+    options = EncoderAlignmentOptions(
+        fit=replace(ENCODER_ALIGNMENT_FIT, epochs=request.epochs),
+        augment=SiteFolder(folder).study().mapping != "paper",
+    )
+    report = yield from engine.align_site(
+        folder, key, cases, options, device=choose_device(request.device)
+    )
+    return SiteAligned(
+        training_slices=report.training_slices,
+        validation_slices=report.validation_slices,
+        before=report.before,
+        after=report.after,
+        kept=report.kept,
+        problems=batch_problems(problems + report.failures),
+    )
+
+
+def _cases(
+    data: Path | None, named: Sequence[CaseInfo] = ()
+) -> tuple[list[Case], list[tuple[str, PPCMIError]]]:
     """Cases that can be tried, and what is wrong with the others."""
-    if request.data is None:
-        return [engine_case(one) for one in request.cases], []
-    cases, problems = find_cases_with_problems(request.data, need_masks=True)
+    if data is None:
+        return [engine_case(one) for one in named], []
+    cases, problems = find_cases_with_problems(data, need_masks=True)
     if not cases:
         raise TrainingError(
             "No case could be used for training.",
@@ -109,8 +147,34 @@ def train_server(desk: Desk, request: TrainServer) -> Job[ServerTrained]:
         retrain=request.retrain,
         again=request.again,
     )
+    return _server_trained(request.server_folder, report)
+
+
+def join_server(desk: Desk, request: JoinServer) -> Job[ServerTrained]:
+    """Train adapters for a new site in the network that is there."""
+    from ppcmi_sf.device import choose_device
+    from ppcmi_sf.training.joining import JOINING_FIT
+    from ppcmi_sf.training.mapping import MappingOptions
+    from ppcmi_sf.workflows import join_server as engine
+    from ppcmi_sf.workflows.bundle_files import bundle_files
+
+    party = desk.require_party()
+    fit = replace(JOINING_FIT, batch_size=request.batch_size, seed=request.seed)
+    report = yield from engine.join_server(
+        request.server_folder,
+        bundle_files(request.bundles, "training", party.identity),
+        _share_files(request.shares),
+        MappingOptions(fit=fit),
+        party,
+        device=choose_device(request.device),
+        again=request.again,
+    )
+    return _server_trained(request.server_folder, report)
+
+
+def _server_trained(folder: Path, report: ServerTrainingReport) -> ServerTrained:
     return ServerTrained(
-        server_folder=request.server_folder,
+        server_folder=folder,
         pairs=report.pairs,
         parameters=report.parameters,
         loss=report.fit.best_loss,
