@@ -26,7 +26,7 @@ from ppcmi_sf.keys import TransformShare
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder, Decoder, Encoder, one_hot
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
-from ppcmi_sf.progress import Job
+from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import SiteData, require_two_values
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
@@ -177,19 +177,22 @@ def with_encoder(autoencoder: Autoencoder, task: EncoderAlignmentTask) -> Autoen
     return aligned.eval()
 
 
-@torch.inference_mode()
 def reading_dice(
     study: StudySpec, encoder: Encoder, reader: LatentReader, slices: SliceBatches
-) -> float | None:
+) -> Job[float | None]:
     """Dice of what is read from the validation slices: pooled over them, mean of the classes.
 
     ``None`` where there are no such slices, or none that shows a class.
     """
     both, total = torch.zeros(study.class_count), torch.zeros(study.class_count)
+    done, count = 0, len(slices.data.validation)
     for images, masks in slices.validation():
-        found = one_hot(reader(encoder(images)).argmax(1), study.class_count)
+        yield Progress(done, count, "Comparing with the masks of patients set apart")
+        with torch.inference_mode():
+            found = one_hot(reader(encoder(images)).argmax(1), study.class_count)
         both += (found * masks).sum(dim=(0, 2, 3)).cpu()
         total += (found + masks).sum(dim=(0, 2, 3)).cpu()
+        done += len(images)
     shown = total[1:] > 0
     return float((2 * both[1:] / total[1:])[shown].mean()) if shown.any() else None
 

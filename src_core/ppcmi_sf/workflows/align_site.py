@@ -37,7 +37,7 @@ class SiteAlignmentReport:
         How many there were.
     before, after
         Dice on the validation slices with the encoder that segmented until now, and with the new
-        one; ``None`` if there are none.
+        one; ``None`` if there are none. The new one's best epoch was chosen on the same slices.
     kept
         Whether the new one segments from now on. Where it made Dice worse, nothing changes.
     fit
@@ -109,10 +109,9 @@ def align_site(
             signature=data.signature(study.fingerprint, options, segmenter.network),
         )
         slices = SliceBatches(study, data, options.fit, device, augment=False)
-        before, after = (
-            reading_dice(study, one.encoder, reader, slices)
-            for one in ((segmenter.aligned or site).image_autoencoder, aligned)
-        )
+        used = (segmenter.aligned or site).image_autoencoder
+        before = yield from reading_dice(study, used.encoder, reader, slices)
+        after = yield from reading_dice(study, aligned.encoder, reader, slices)
         kept = before is None or after is None or after >= before
         if kept:
             header = ModelHeader(
