@@ -214,7 +214,10 @@ class LatentRun:
             learning_rate=row.learning_rate or step.learning_rate,
         )
         return MappingOptions(
-            fit=options_for(own, self.seed), loss=row.mapping_loss, adapters=row.adapters
+            fit=options_for(own, self.seed),
+            loss=row.mapping_loss,
+            adapters=row.adapters,
+            input_noise=row.input_noise,
         )
 
     def _server(self, network: UnifiedMappingNetwork | None) -> MappingServer:

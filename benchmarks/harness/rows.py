@@ -62,6 +62,8 @@ class Row(Strict):
         Whether latents pass through the keyed transform.
     noise
         Level of the noise on everything that sites send; 0 is none.
+    input_noise
+        On image latents while the mapping network trains; the engine's default if not told.
     pooling
         Whether the paper's mapping network has its pyramid pooling.
     separate
@@ -96,6 +98,7 @@ class Row(Strict):
     guidance: float = 1.0
     mapping_loss: MappingLoss = "normalised"
     adapters: bool | None = None
+    input_noise: Annotated[float | None, Field(ge=0, strict=False)] = None
     copies: int | None = None
     alignment: Alignment | None = None
     budget_factor: Annotated[float, Field(gt=0, strict=False)] = 1.0

@@ -100,13 +100,22 @@ def autoencoder_shadows(
 
 
 def train_shadow_network(
-    study: StudySpec, pairs: SitePairs, steps: int, number: int, device: torch.device
+    study: StudySpec,
+    pairs: SitePairs,
+    steps: int,
+    number: int,
+    device: torch.device,
+    *,
+    input_noise: float | None = None,
 ) -> Job[UnifiedMappingNetwork]:
-    """Train a mapping network of one site, by the server's own training."""
-    fit = _fit(pairs.inputs.batch_size, steps, number)
-    network, _ = yield from train_mapping(
-        study, {SHADOW_SITE: pairs}, MappingOptions(fit=fit), device=device
+    """Train a mapping network of one site, by the server's own training.
+
+    ``input_noise`` is that of :class:`~ppcmi_sf.training.mapping.MappingOptions`.
+    """
+    options = MappingOptions(
+        fit=_fit(pairs.inputs.batch_size, steps, number), input_noise=input_noise
     )
+    network, _ = yield from train_mapping(study, {SHADOW_SITE: pairs}, options, device=device)
     return network
 
 

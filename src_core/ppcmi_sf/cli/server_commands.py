@@ -77,6 +77,12 @@ def train(
         bool | None,
         typer.Option("--adapters/--no-adapters", help="Per-site adapters; default: fused only."),
     ] = None,
+    input_noise: Annotated[
+        float | None,
+        typer.Option(
+            "--input-noise", min=0, help="On image latents while training; default: fused only."
+        ),
+    ] = None,
     max_site_weight: Annotated[
         float,
         typer.Option(
@@ -101,6 +107,7 @@ def train(
         fit=FitOptions(epochs, batch_size, learning_rate, patience, seed),
         loss=loss.value,
         adapters=adapters,
+        input_noise=input_noise,
         max_site_weight=max_site_weight,
     )
     spec = StudySpec.load(study)

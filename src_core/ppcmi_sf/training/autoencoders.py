@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
 from ppcmi_sf.training.dataset import SiteData, require_two_values
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
 from ppcmi_sf.training.losses import MaskLoss, image_loss, mask_loss
+from ppcmi_sf.training.noise import noisy
 from ppcmi_sf.training.slice_batches import SliceBatch, SliceBatches
 
 
@@ -113,17 +115,13 @@ class AutoencoderTask:
         values = masks if self.role == "mask" else images
         pyramid = self.autoencoder.encode(values)
         if self.model.training and self.role == "mask" and self.options.latent_noise > 0:
-            pyramid = pyramid.map(self._noisy)
+            level, generator = self.options.latent_noise, self._noise
+            pyramid = pyramid.map(partial(noisy, level=level, generator=generator))
         logits: Tensor = self.autoencoder.decoder(pyramid)
         loss = self._loss(logits, values)
         if isinstance(self.model, _Guided):
             loss = loss + self.options.guidance * self._guide(self.model.reader(pyramid), masks)
         return loss
-
-    def _noisy(self, latents: Tensor) -> Tensor:
-        noise = torch.randn(latents.shape, generator=self._noise).to(latents.device)
-        spread = latents.detach().std(dim=(0, 2, 3), keepdim=True)
-        return latents + self.options.latent_noise * spread * noise
 
 
 def train_autoencoder(

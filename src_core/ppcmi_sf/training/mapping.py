@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,12 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import batch_count, require_two_values
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
 from ppcmi_sf.training.losses import MappingLoss, mapping_loss
+from ppcmi_sf.training.noise import noisy
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT, site_weights
 
 # Short: more passes over the pairs only learn them by heart (docs/decisions/0021).
 MAPPING_FIT = FitOptions(epochs=20, batch_size=24, learning_rate=1e-3, patience=10)
+INPUT_NOISE = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ class MappingOptions:
         weigh less (see :func:`~ppcmi_sf.training.losses.mapping_loss`); ``mse`` is the paper's.
     adapters
         See :class:`~ppcmi_sf.models.mapping.UnifiedMappingNetwork`.
+    input_noise
+        Standard deviation of Gaussian noise on the image latents of each training batch, in units
+        of each channel's own spread (Bishop, "Training with Noise is Equivalent to Tikhonov
+        Regularization", Neural Computation 7(1), 1995). The network then learns single pairs less
+        by heart (docs/decisions/0025). ``None``: :data:`INPUT_NOISE` with ``fused``, none with
+        ``paper``, as in the paper.
     max_site_weight
         Largest share of the loss that one site has, however many pairs it sends; from three
         sites on (see :func:`ppcmi_sf.training.site_weights.site_weights`).
@@ -62,7 +71,14 @@ class MappingOptions:
     fit: FitOptions = field(default_factory=lambda: MAPPING_FIT)
     loss: MappingLoss = "normalised"
     adapters: bool | None = None
+    input_noise: float | None = None
     max_site_weight: float = MAX_SITE_WEIGHT
+
+    def noise_for(self, study: StudySpec) -> float:
+        """The level of the input noise in a study."""
+        if self.input_noise is not None:
+            return self.input_noise
+        return INPUT_NOISE if study.mapping == "fused" else 0.0
 
 
 Pair = tuple[dict[str, LatentPyramid], dict[str, LatentPyramid]]
@@ -86,6 +102,8 @@ class MappingTask:
         network: UnifiedMappingNetwork | None = None,
     ) -> None:
         self.pairs, self.options, self.device = pairs, options, device
+        self._level = options.noise_for(study)
+        self._noise = torch.Generator(device="cpu")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.fit.seed)
             if network is None:
@@ -110,6 +128,7 @@ class MappingTask:
     def train_batches(self, epoch: int) -> Iterator[Pair]:
         """Shuffled batches, a function of seed and epoch."""
         rng = np.random.default_rng((self.options.fit.seed, epoch))
+        self._noise.manual_seed(self.options.fit.seed * 1_000_003 + epoch)
         # Each site's items lie evenly over the epoch, so that no batch is empty or of one item
         # however few items a site has.
         order = sorted(
@@ -134,6 +153,11 @@ class MappingTask:
     def loss(self, batch: Pair) -> Tensor:
         """Loss of a batch, each site weighing as many items as it has in it, up to its cap."""
         inputs, targets = batch
+        if self.model.training and self._level > 0:
+            inputs = {
+                name: pyramid.map(partial(noisy, level=self._level, generator=self._noise))
+                for name, pyramid in inputs.items()
+            }
         mapped = self.network(inputs)
         count = sum(pyramid.batch_size for pyramid in inputs.values())
         terms = []

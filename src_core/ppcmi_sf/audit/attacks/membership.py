@@ -202,7 +202,12 @@ def _planted(subject: Subject, pool: _Pool, pairs: SitePairs) -> Job[Measurement
     chosen = np.zeros(len(pool.slices), dtype=np.bool_)
     chosen[np.flatnonzero(pool.members)[:PLANTED_ITEMS]] = True
     network = yield from train_shadow_network(
-        subject.study, take_pairs(pairs, chosen), PLANTED_STEPS, 0, subject.device
+        subject.study,
+        take_pairs(pairs, chosen),
+        PLANTED_STEPS,
+        0,
+        subject.device,
+        input_noise=0.0,  # it is there against just this
     )
     losses = yield from mapping_losses(network, SHADOW_SITE, pairs, subject.device)
     asked = _Pool(pool.slices, chosen, pool.seed)
