@@ -57,8 +57,9 @@ def options(**fields) -> MappingOptions:
     return MappingOptions(fit=FitOptions(epochs=2, batch_size=8), **fields)
 
 
-def test_the_default_is_for_the_fused_network(make_study):
+def test_the_default_is_for_the_fused_network_in_escrow(make_study):
     assert options().noise_for(make_study()) == INPUT_NOISE > 0
+    assert options().noise_for(make_study(arrangement="blind")) == 0
     assert options().noise_for(make_study(mapping="paper")) == 0
     assert options(input_noise=0.25).noise_for(make_study(mapping="paper")) == 0.25
 

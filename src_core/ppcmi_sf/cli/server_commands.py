@@ -80,7 +80,7 @@ def train(
     input_noise: Annotated[
         float | None,
         typer.Option(
-            "--input-noise", min=0, help="On image latents while training; default: fused only."
+            "--input-noise", min=0, help="On image latents while training; default: escrow only."
         ),
     ] = None,
     max_site_weight: Annotated[

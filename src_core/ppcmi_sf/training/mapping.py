@@ -61,8 +61,8 @@ class MappingOptions:
         Standard deviation of Gaussian noise on the image latents of each training batch, in units
         of each channel's own spread (Bishop, "Training with Noise is Equivalent to Tikhonov
         Regularization", Neural Computation 7(1), 1995). The network then learns single pairs less
-        by heart (docs/decisions/0025). ``None``: :data:`INPUT_NOISE` with ``fused``, none with
-        ``paper``, as in the paper.
+        by heart (docs/decisions/0025). ``None``: :data:`INPUT_NOISE` with ``fused`` in ``escrow``;
+        none in ``blind``, where it gained nothing, and none with ``paper``, as in the paper.
     max_site_weight
         Largest share of the loss that one site has, however many pairs it sends; from three
         sites on (see :func:`ppcmi_sf.training.site_weights.site_weights`).
@@ -78,7 +78,8 @@ class MappingOptions:
         """The level of the input noise in a study."""
         if self.input_noise is not None:
             return self.input_noise
-        return INPUT_NOISE if study.mapping == "fused" else 0.0
+        helps = study.mapping == "fused" and study.arrangement == "escrow"
+        return INPUT_NOISE if helps else 0.0
 
 
 Pair = tuple[dict[str, LatentPyramid], dict[str, LatentPyramid]]
