@@ -113,7 +113,7 @@ class TrainServer(Request):
     server_folder: Path
     bundles: tuple[Path, ...]
     shares: tuple[Path, ...] = ()
-    epochs: int = 20
+    epochs: int = 10
     batch_size: int = 24
     seed: int = 0
     retrain: bool = False

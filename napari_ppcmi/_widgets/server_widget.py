@@ -73,7 +73,7 @@ class ServerWidget(QWidget):
             "shares", "The sites' shares of their keys. Leave it empty in a blind study."
         )
         self.server_folder = FolderPicker("server_folder", "Where the trained network is kept.")
-        self.settings = TrainingSettings(epochs=20, batch_size=24)
+        self.settings = TrainingSettings(epochs=10, batch_size=24)
         self.train: QPushButton = button(
             "&Train", "train", "Start, or go on with a training that was stopped.", self.start,
             icon="playback-forward",

@@ -49,4 +49,4 @@ class AuditOptions:
     @property
     def step_limit(self) -> int:
         """Optimiser steps of one network that an attacker trains."""
-        return self.train_steps or (30 if self.quick else 120)
+        return self.train_steps or (24 if self.quick else 120)

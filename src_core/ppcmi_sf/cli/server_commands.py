@@ -66,7 +66,7 @@ def train(
         list[Path] | None,
         typer.Option("--share", help="Transform share of a site (escrow studies), one each."),
     ] = None,
-    epochs: EpochsOption = 20,
+    epochs: EpochsOption = 10,
     batch_size: BatchSizeOption = 24,
     learning_rate: LearningRateOption = 1e-3,
     patience: PatienceOption = 10,

@@ -25,7 +25,7 @@ from ppcmi_sf.training.noise import noisy
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT, site_weights
 
 # Short: more passes over the pairs only learn them by heart (docs/decisions/0021).
-MAPPING_FIT = FitOptions(epochs=20, batch_size=24, learning_rate=1e-3, patience=10)
+MAPPING_FIT = FitOptions(epochs=10, batch_size=24, learning_rate=1e-3, patience=10)
 INPUT_NOISE = 1.0
 
 
