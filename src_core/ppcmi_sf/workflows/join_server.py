@@ -107,6 +107,6 @@ def _newcomer(given: Contributions, header: ModelHeader) -> str:
         if link.fingerprint == known.fingerprint or name == known.name:
             raise ModelFileError(
                 f"Site '{name}' takes part in this mapping network already.",
-                hint="Train it anew with the pairs of all sites ('ppcmi server train --retrain').",
+                hint="Train the network anew with the pairs of all sites.",
             )
     return name

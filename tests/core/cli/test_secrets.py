@@ -164,6 +164,10 @@ def succeeding(chain, tmp):
            "--copies", 1)  # fmt: skip
     yield ("server", "train", tmp / "p", *study, "--server-dir", tmp / "server", "--share",
            tmp / "s.ppcmishare", "--epochs", 1, *server)  # fmt: skip
+    yield ("server", "train", chain.at("pairs", "south"), *study, "--server-dir", tmp / "server2",
+           "--share", chain.share("south"), "--epochs", 1, "--again", *server)  # fmt: skip
+    yield ("server", "join", tmp / "p", "--server-dir", tmp / "server2", "--share",
+           tmp / "s.ppcmishare", "--epochs", 1, "--again", *server)  # fmt: skip
     yield ("server", "map", tmp / "q", *serving, "--out", tmp / "r", *server)
     yield ("site", "reveal", tmp / "r", *mine, "--out", tmp / "m")
     yield ("server", "publish", "--to", "north", *serving, "--out", tmp / "n", *server)

@@ -107,7 +107,7 @@ def test_a_site_that_takes_part_is_refused(quick, escrow):
     words = "'north' takes part in this mapping network already"
     with pytest.raises(ModelFileError, match=words) as caught:
         run(join(quick, bundles=escrow.bundles[:1], shares=escrow.shares[:1]))
-    assert "--retrain" in caught.value.hint
+    assert "pairs of all sites" in caught.value.hint
 
 
 def test_two_sites_at_a_time_are_refused(quick, escrow):
