@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
 from ppcmi_sf.training.dataset import SiteData, require_two_values
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
 from ppcmi_sf.training.losses import MaskLoss, image_loss, mask_loss
-from ppcmi_sf.training.noise import noisy
+from ppcmi_sf.training.noise import TrainingNoise
 from ppcmi_sf.training.slice_batches import SliceBatch, SliceBatches
 
 
@@ -86,7 +85,8 @@ class AutoencoderTask:
         self.model: nn.Module = place(model, device)
         self._loss = image_loss() if role == "image" else mask_loss(options.mask_loss)
         self._guide = mask_loss(options.mask_loss)
-        self._noise = torch.Generator(device="cpu")
+        level = options.latent_noise if role == "mask" else 0.0
+        self._noise = TrainingNoise(level, options.fit.seed)
         self._batches = SliceBatches(study, data, options.fit, device, augment=options.augment)
 
     @property
@@ -102,7 +102,7 @@ class AutoencoderTask:
 
     def train_batches(self, epoch: int) -> Iterator[SliceBatch]:
         """Shuffled and augmented batches, a function of seed and epoch."""
-        self._noise.manual_seed(self.options.fit.seed * 1_000_003 + epoch)
+        self._noise.begin(epoch)
         yield from self._batches.training(epoch)
 
     def validation_batches(self) -> Iterator[SliceBatch]:
@@ -114,9 +114,8 @@ class AutoencoderTask:
         images, masks = batch
         values = masks if self.role == "mask" else images
         pyramid = self.autoencoder.encode(values)
-        if self.model.training and self.role == "mask" and self.options.latent_noise > 0:
-            level, generator = self.options.latent_noise, self._noise
-            pyramid = pyramid.map(partial(noisy, level=level, generator=generator))
+        if self.model.training:
+            pyramid = self._noise(pyramid)
         logits: Tensor = self.autoencoder.decoder(pyramid)
         loss = self._loss(logits, values)
         if isinstance(self.model, _Guided):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import batch_count, require_two_values
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
 from ppcmi_sf.training.losses import MappingLoss, mapping_loss
-from ppcmi_sf.training.noise import noisy
+from ppcmi_sf.training.noise import TrainingNoise
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT, site_weights
 
 # Short: more passes over the pairs only learn them by heart (docs/decisions/0021).
@@ -103,8 +102,7 @@ class MappingTask:
         network: UnifiedMappingNetwork | None = None,
     ) -> None:
         self.pairs, self.options, self.device = pairs, options, device
-        self._level = options.noise_for(study)
-        self._noise = torch.Generator(device="cpu")
+        self._noise = TrainingNoise(options.noise_for(study), options.fit.seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.fit.seed)
             if network is None:
@@ -129,7 +127,7 @@ class MappingTask:
     def train_batches(self, epoch: int) -> Iterator[Pair]:
         """Shuffled batches, a function of seed and epoch."""
         rng = np.random.default_rng((self.options.fit.seed, epoch))
-        self._noise.manual_seed(self.options.fit.seed * 1_000_003 + epoch)
+        self._noise.begin(epoch)
         # Each site's items lie evenly over the epoch, so that no batch is empty or of one item
         # however few items a site has.
         order = sorted(
@@ -154,11 +152,8 @@ class MappingTask:
     def loss(self, batch: Pair) -> Tensor:
         """Loss of a batch, each site weighing as many items as it has in it, up to its cap."""
         inputs, targets = batch
-        if self.model.training and self._level > 0:
-            inputs = {
-                name: pyramid.map(partial(noisy, level=self._level, generator=self._noise))
-                for name, pyramid in inputs.items()
-            }
+        if self.model.training:
+            inputs = {name: self._noise(pyramid) for name, pyramid in inputs.items()}
         mapped = self.network(inputs)
         count = sum(pyramid.batch_size for pyramid in inputs.values())
         terms = []
