@@ -38,7 +38,7 @@ from ppcmi_sf.cli.options import (
     pick_device,
 )
 from ppcmi_sf.cli.reports import count, fit_fields, fit_line
-from ppcmi_sf.cli.site_commands import LEFT_OUT, OverwriteOption, find, show_masks
+from ppcmi_sf.cli.site_commands import OverwriteOption, find, show_masks
 
 if TYPE_CHECKING:
     from ppcmi_sf.workflows.align_site import SiteAlignmentReport
@@ -47,6 +47,10 @@ INSTALL_EXAMPLE = (
     "Example: ppcmi site install inbox/0f….ppcmi --site-dir sites/north --key north.ppcmikey"
 )
 ALIGN_EXAMPLE = "Example: ppcmi site align data/north --site-dir sites/north --key north.ppcmikey"
+ALIGNED_WITHOUT = (
+    "The encoder was aligned without them; each is listed with its reason. To align with them, "
+    "mend them and run the same command again."
+)
 SEGMENT_EXAMPLE = (
     "Example: ppcmi site segment scan.nii.gz --site-dir sites/north --key north.ppcmikey "
     "--out masks"
@@ -133,7 +137,7 @@ def align(
         ],
         as_json=json_output,
     )
-    fail_if_partial(failures, len(cases) - len(report.failures), LEFT_OUT)
+    fail_if_partial(failures, len(cases) - len(report.failures), ALIGNED_WITHOUT)
 
 
 def _gain_line(report: SiteAlignmentReport) -> str:

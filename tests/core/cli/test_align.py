@@ -58,6 +58,14 @@ def test_what_is_sent_afterwards_is_what_the_server_knows(installed, tmp_path):
     assert len(installed.ppcmi(*words, "--out", tmp_path / "r", "--json").json["replies"]) == 3
 
 
+def test_who_was_left_out_is_told_with_what_this_command_can_do(installed):
+    masks = installed.at("data", "north") / "masks"
+    next(masks.iterdir()).unlink()
+    told = align(installed, code=1).said
+    assert "aligned without them" in told
+    assert "--retrain" not in told
+
+
 def test_what_is_wrong_is_said(chain, installed):
     site = ("--site-dir", chain.at("sites", "north"), "--key", chain.key("north"), *chain.known)
     chain.ppcmi.fails(
