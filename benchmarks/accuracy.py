@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="Folder of the data sets.")
     parser.add_argument("--rows", nargs="+", default=[], help="Only these rows of the plan.")
     parser.add_argument("--datasets", nargs="+", default=[], help="Only these data sets.")
+    parser.add_argument("--pictures", type=Path, help="Folder for masks over test images (PNG).")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -42,6 +43,7 @@ def main() -> None:
         work,
         ResultsFile(arguments.out),
         lambda line: print(f"{time.monotonic() - started:6.0f} s  {line}", flush=True),
+        arguments.pictures,
     )
     try:
         count = runner.run(arguments.rows, arguments.datasets)

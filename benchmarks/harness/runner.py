@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ from harness.budget import Stage
 from harness.cache import StageCache, code_digest
 from harness.data import BenchmarkData, base_study, cases_of, load_data, site_plans
 from harness.latent_rows import LatentRun, NewSiteRun, count_parameters
+from harness.pictures import draw_sites
 from harness.plan import DataSet, Plan
 from harness.results import ResultsFile, RunKey, provenance, settings_hash
 from harness.rows import Row
-from harness.scoring import score_sites
+from harness.scoring import Predict, score_sites
 from harness.traffic import fedavg_bytes, query_bytes, reply_bytes
 from harness.unet import train_fedavg, train_unet
 from ppcmi_sf.data import Case
+from ppcmi_sf.study import StudySpec
 
 NOT_OF_A_RUN = {"name", "datasets", "seeds", "rows", "new_site_pairs"}
 
@@ -46,6 +48,8 @@ class Runner:
         Folder for trainings that rows share, and for phantoms.
     say
         Called with a line for each run.
+    pictures
+        Folder for a picture of each run's masks over some test images; none if ``None``.
     """
 
     plan: Plan
@@ -53,6 +57,7 @@ class Runner:
     work: Path
     results: ResultsFile
     say: Callable[[str], None]
+    pictures: Path | None = None
 
     def run(self, rows: Sequence[str] = (), datasets: Sequence[str] = ()) -> int:
         """Do what is missing (of the named rows and data sets); how many runs that were."""
@@ -80,7 +85,8 @@ class Runner:
             if not missing:
                 continue
             data = load_data(self.plan, dataset, cases, count)
-            run = _Run(self.plan, dataset, row, data, seed, StageCache(self.work / "stages"))
+            stages = StageCache(self.work / "stages")
+            run = _Run(self.plan, dataset, row, data, seed, stages, self.pictures)
             started = time.monotonic()
             self.say(f"{dataset.name}, seed {seed}, {len(data.sites)} sites: {row.name} ...")
             for (key, _), outcome in zip(
@@ -141,6 +147,7 @@ class _Run:
     data: BenchmarkData
     seed: int
     cache: StageCache
+    pictures: Path | None
 
     def outcomes(self, pairs: Sequence[int]) -> Iterator[Outcome]:
         """One outcome, or one for each number of pairs of a new site."""
@@ -156,11 +163,8 @@ class _Run:
     def _latents(self) -> Outcome:
         run = LatentRun(self.plan, self.dataset, self.row, self.data, self.seed, self.cache)
         answering = run.train()
-        cases = score_sites(
-            run.study,
-            self.data,
-            self.data.sites,
-            lambda name: lambda planes: answering.predict(name, planes),
+        cases = self._scores(
+            run.study, self.data.sites, lambda name: lambda planes: answering.predict(name, planes)
         )
         return Outcome(run.stages, cases, run.parameters, _latent_bytes(run))
 
@@ -169,11 +173,11 @@ class _Run:
         run.train_others()
         for number in pairs:
             answering, stages = run.join(number)
-            cases = score_sites(
+            cases = self._scores(
                 run.study,
-                self.data,
                 [run.joiner],
                 lambda name, on=answering: lambda planes: on.predict(name, planes),
+                number,
             )
             notes = {"pairs": number, "others_cpu_seconds": run.others_seconds()}
             yield Outcome(stages, cases, run.parameters, _latent_bytes(run), notes)
@@ -185,7 +189,7 @@ class _Run:
             budget = self._budget / len(self.data.sites)
             tasks[name] = train_unet(study, [site], self.seed, budget, self.plan, stage)
             stages.append(stage)
-        cases = score_sites(study, self.data, tasks, lambda name: tasks[name].predict)
+        cases = self._scores(study, tasks, lambda name: tasks[name].predict)
         parameters = count_parameters(next(iter(tasks.values())).model)
         return Outcome(stages, cases, {"unet": parameters}, {"training": 0})
 
@@ -199,8 +203,24 @@ class _Run:
             every = list(sites.values())
             task, sent = train_unet(study, every, self.seed, self._budget, self.plan, stage), 0
         predict = task.predict
-        cases = score_sites(study, self.data, sites, lambda _name: predict)
+        cases = self._scores(study, sites, lambda _name: predict)
         return Outcome([stage], cases, {"unet": count_parameters(task.model)}, {"training": sent})
+
+    def _scores(
+        self,
+        study: StudySpec,
+        sites: Iterable[str],
+        predictor: Callable[[str], Predict],
+        pairs: int | None = None,
+    ) -> list[dict[str, Any]]:
+        """Score the test set, and draw some of it where pictures are wanted."""
+        names = list(sites)
+        if self.pictures is not None:
+            row = self.row.name if pairs is None else f"{self.row.name}-{pairs}"
+            of = f"{self.dataset.name}-{study.image_size[0]}-{len(self.data.sites)}-sites"
+            path = self.pictures / f"{of}-{row}-seed-{self.seed}.png"
+            draw_sites(path, study, self.data, names, predictor)
+        return score_sites(study, self.data, names, predictor)
 
     @property
     def _budget(self) -> float:

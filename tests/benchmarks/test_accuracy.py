@@ -8,14 +8,17 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from harness.data import SITE_NAMES
 from harness.plan import Plan
 from harness.results import ResultsFile
 from harness.runner import Runner
+from ppcmi_sf.figures import MARGIN, TEXT, TILE
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 BUDGET = 1.5
@@ -68,7 +71,8 @@ def fields(**changes):
 
 def runner(root, plan, said=None) -> Runner:
     results = ResultsFile(root / "results.jsonl")
-    return Runner(plan, root, root / "work", results, (said if said is not None else []).append)
+    say = (said if said is not None else []).append
+    return Runner(plan, root, root / "work", results, say, root / "pictures")
 
 
 @pytest.fixture(scope="module")
@@ -172,6 +176,19 @@ def test_tables_and_plots_come_from_the_file_alone(finished, script, tmp_path):
     assert {"phantoms-64-over-sites", "phantoms-64-3-sites-mapping-curves"} <= plots
     for path in (tmp_path / "p").glob("*.svg"):
         assert path.read_text().count("<svg") == path.read_text().count("</svg>") == 1
+
+
+def test_every_run_has_a_picture_of_what_each_site_sees(finished):
+    root, runs = finished
+    for (row, sites), run in runs.items():
+        path = root / "pictures" / f"phantoms-64-{sites}-sites-{row}-seed-0.png"
+        picture = np.asarray(Image.open(path).convert("RGB"), dtype=int)
+        seen_by = len({case["site"] for case in run["cases"]})
+        band = TILE + MARGIN
+        assert picture.shape[0] == TEXT + 2 * MARGIN + (1 + seen_by) * band
+        true = picture[TEXT + 2 * MARGIN :][:band]
+        assert (true.max(axis=2) - true.min(axis=2)).max() > 50, "the true masks are in colour"
+    assert len(list((root / "pictures").iterdir())) == len(runs)
 
 
 def test_a_site_that_is_worse_off_is_marked():
