@@ -59,13 +59,23 @@ class TrainSite(Request):
 
 
 class SiteTrained(Answer):
-    """What came of it: slices, and the loss on those set apart (``None`` if there are none)."""
+    """What came of it: slices, and the loss on those set apart (``None`` if there are none).
+
+    Attributes
+    ----------
+    mask_dice
+        How well the site's own masks come back from its mask autoencoder, by class.
+    weak_classes
+        Those of them that hardly come back.
+    """
 
     site_folder: Path
     training_slices: int
     validation_slices: int
     image_loss: float | None
     mask_loss: float | None
+    mask_dice: dict[str, float]
+    weak_classes: tuple[str, ...]
     problems: tuple[CaseProblem, ...] = ()
 
 

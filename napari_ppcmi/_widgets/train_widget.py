@@ -218,5 +218,13 @@ def _summary(trained: SiteTrained) -> str:
             f"{trained.image_loss:.3g} for images and {trained.mask_loss:.3g} for masks; the "
             "lower, the better."
         )
+    if trained.mask_dice:
+        dice = ", ".join(f"{name} {value:.2f}" for name, value in trained.mask_dice.items())
+        told.append(f"Masks that come back from the site's mask autoencoder, Dice: {dice}.")
+    if trained.weak_classes:
+        told.append(
+            f"Too little comes back of {', '.join(trained.weak_classes)}: no mask of this site can "
+            "be better than that. Train it anew with more epochs before you send pairs."
+        )
     told.append(left_out(trained.problems))
     return "\n".join(filter(None, told))

@@ -74,8 +74,17 @@ def test_train_and_use_the_site(qtbot, widget, tmp_path):
     ]
     assert all(list(series.training) == [1, 2, 3, 4] for series in widget.curve.series)
     assert "The site is trained on" in widget.summary.text()
+    assert "Masks that come back" in widget.summary.text()
     widget.use.click()
     assert widget._jobs.session.site_folder == tmp_path / "site"
+
+
+def test_a_training_that_was_too_short_is_told(qtbot, widget):
+    widget.settings.epochs.setValue(1)
+    train(qtbot, widget)
+    assert "Too little comes back of ellipse" in widget.summary.text()
+    assert "with more epochs" in widget.summary.text()
+    assert "--" not in widget.summary.text()
 
 
 def test_pause_and_resume(qtbot, widget):

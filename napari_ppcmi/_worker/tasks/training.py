@@ -56,6 +56,7 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
     from ppcmi_sf.device import choose_device
     from ppcmi_sf.training.autoencoders import AutoencoderOptions
     from ppcmi_sf.training.loop import FitOptions
+    from ppcmi_sf.training.pooled_dice import weak_classes
     from ppcmi_sf.workflows import train_site as engine
 
     study = StudySpec.load(request.study_file)
@@ -77,6 +78,8 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
         validation_slices=report.validation_slices,
         image_loss=report.image.best_loss,
         mask_loss=report.mask.best_loss,
+        mask_dice=report.mask_dice,
+        weak_classes=tuple(weak_classes(report.mask_dice)),
         problems=batch_problems(problems + report.failures),
     )
 

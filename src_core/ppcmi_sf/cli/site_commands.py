@@ -40,7 +40,7 @@ from ppcmi_sf.cli.options import (
     ToOption,
     pick_device,
 )
-from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line, noise_line
+from ppcmi_sf.cli.reports import already, count, fidelity_lines, fit_fields, fit_line, noise_line
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.files import size_in_words
@@ -154,6 +154,7 @@ def train(
             "validation_slices": report.validation_slices,
             "image": fit_fields(report.image),
             "mask": fit_fields(report.mask),
+            "mask_dice": report.mask_dice,
             "failures": failure_fields(failures),
         },
         [
@@ -161,6 +162,7 @@ def train(
             f"({report.validation_slices} more set apart for validation): {site_dir}",
             f"Image autoencoder: {fit_line(report.image)}",
             f"Mask autoencoder: {fit_line(report.mask)}",
+            *fidelity_lines(report.mask_dice),
         ],
         as_json=json_output,
     )

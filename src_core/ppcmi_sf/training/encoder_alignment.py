@@ -24,13 +24,14 @@ from torch import Tensor, nn
 from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
 from ppcmi_sf.keys import TransformShare
 from ppcmi_sf.latents import LatentPyramid
-from ppcmi_sf.models.autoencoder import Autoencoder, Decoder, Encoder, one_hot
+from ppcmi_sf.models.autoencoder import Autoencoder, Decoder, Encoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import SiteData, require_two_values
 from ppcmi_sf.training.loop import FitOptions, FitReport, fit
 from ppcmi_sf.training.losses import MaskLoss, mask_loss
+from ppcmi_sf.training.pooled_dice import pooled_dice
 from ppcmi_sf.training.slice_batches import SliceBatch, SliceBatches
 from ppcmi_sf.transform import KeyedLatentTransform
 
@@ -184,17 +185,14 @@ def reading_dice(
 
     ``None`` where there are no such slices, or none that shows a class.
     """
-    both, total = torch.zeros(study.class_count), torch.zeros(study.class_count)
-    done, count = 0, len(slices.data.validation)
-    for images, masks in slices.validation():
-        yield Progress(done, count, "Comparing with the masks of patients set apart")
-        with torch.inference_mode():
-            found = one_hot(reader(encoder(images)).argmax(1), study.class_count)
-        both += (found * masks).sum(dim=(0, 2, 3)).cpu()
-        total += (found + masks).sum(dim=(0, 2, 3)).cpu()
-        done += len(images)
-    shown = total[1:] > 0
-    return float((2 * both[1:] / total[1:])[shown].mean()) if shown.any() else None
+    count = len(slices.data.validation)
+    dice = yield from pooled_dice(
+        study,
+        lambda batch: reader(encoder(batch[0])),
+        slices.validation(),
+        lambda done: Progress(done, count, "Comparing with the masks of patients set apart"),
+    )
+    return sum(dice.values()) / len(dice) if dice else None
 
 
 def encoder_alignment_bytes(study: StudySpec, reader: LatentReader, batch_size: int) -> int:

@@ -48,7 +48,14 @@ class SliceBatches:
 
     def validation(self) -> Iterator[SliceBatch]:
         """The validation slices in order, as they are."""
-        data = self.data.validation
+        yield from self._as_they_are(self.data.validation)
+
+    def every_slice(self) -> Iterator[SliceBatch]:
+        """The training slices and then the validation slices, in order, as they are."""
+        yield from self._as_they_are(self.data.training)
+        yield from self._as_they_are(self.data.validation)
+
+    def _as_they_are(self, data: GridSlices) -> Iterator[SliceBatch]:
         for start in range(0, len(data), self.fit.batch_size):
             stop = min(start + self.fit.batch_size, len(data))
             yield self._load(data, np.arange(start, stop), None)

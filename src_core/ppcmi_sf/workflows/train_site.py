@@ -18,6 +18,8 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import SiteData, choose_validation_groups, load_site_data
 from ppcmi_sf.training.loop import FitReport
+from ppcmi_sf.training.pooled_dice import mask_fidelity
+from ppcmi_sf.training.slice_batches import SliceBatches
 from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord
 from ppcmi_sf.workflows.work_lock import work_lock
 
@@ -26,12 +28,20 @@ KINDS: dict[str, ModelKind] = {"image": "image-autoencoder", "mask": "mask-autoe
 
 @dataclass(frozen=True)
 class SiteTrainingReport:
-    """What came of a training: slices used, losses, cases left out."""
+    """What came of a training: slices used, losses, cases left out.
+
+    Attributes
+    ----------
+    mask_dice
+        How well the mask autoencoder gives back the site's own masks, by class (see
+        :func:`ppcmi_sf.training.pooled_dice.mask_fidelity`).
+    """
 
     training_slices: int
     validation_slices: int
     image: FitReport
     mask: FitReport
+    mask_dice: dict[str, float]
     failures: list[tuple[str, PPCMIError]]
 
 
@@ -116,6 +126,8 @@ def _train_both(
             signature=signature,
         )
         models[role], reports[role] = yield from _half(training, step)
+    slices = SliceBatches(study, data, options.fit, device, augment=False)
+    mask_dice = yield from mask_fidelity(study, models["mask"], slices)
     study.save(site.study_file)
     # The record first: a site that has its models, but no record, could not go on.
     site.save_record(record)
@@ -124,7 +136,12 @@ def _train_both(
     for role in models:
         site.checkpoint(role).unlink(missing_ok=True)
     return SiteTrainingReport(
-        len(data.training), len(data.validation), reports["image"], reports["mask"], data.failures
+        len(data.training),
+        len(data.validation),
+        reports["image"],
+        reports["mask"],
+        mask_dice,
+        data.failures,
     )
 
 
