@@ -10,7 +10,9 @@ import numpy as np
 
 from harness.statistics import mean_sd, paired_difference
 
-CENTRAL, PAPER, ALONE = "central-unet", "paper", "site-unet"
+ALONE = "site-unet"
+# The rows that the others are compared with, case by case.
+BESIDE = {"central-unet": "central U-Net", ALONE: "the site's U-Net", "paper": "paper"}
 DIGITS = {"dice": 3, "dice_flips": 3, "iou": 3, "hd95": 2, "asd": 2}
 WORSE = " ⚠"  # beside the Dice of a site that does better on its own
 Run = dict[str, Any]
@@ -81,8 +83,7 @@ def accuracy_table(groups: dict[str, Group]) -> str:
         "IoU",
         "HD95",
         "ASD",
-        "Dice to central U-Net",
-        "Dice to paper",
+        *(f"Dice to {other}" for other in BESIDE.values()),
     ]
     heads += ["CPU s", "parameters, M", "training, MB", "query + reply, kB"]
     lines = [_line(heads), _line(["---"] * len(heads))]
@@ -98,7 +99,7 @@ def accuracy_table(groups: dict[str, Group]) -> str:
                 ("asd", 2),
             )
         ]
-        cells += [_difference(group, groups.get(other)) for other in (CENTRAL, PAPER)]
+        cells += [_difference(group, groups.get(other)) for other in BESIDE]
         cells += [f"{group.mean('cpu_seconds'):.0f}", _parameters(group)]
         cells += [_amount(group.bytes("training"), 1e6, 1), _per_query(group)]
         lines.append(_line(cells))

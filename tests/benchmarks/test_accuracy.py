@@ -171,6 +171,9 @@ def test_tables_and_plots_come_from_the_file_alone(finished, script, tmp_path):
     cases = finished[1]["fused-escrow", 3]["cases"]
     assert cells[1] == f"{sum(case['dice'] for case in cases) / len(cases):.3f}"
     assert "[" in cells[6], "the difference to the central U-Net has an interval"
+    assert cells[7].startswith(
+        f"{_mean_dice(finished, 'fused-escrow') - _mean_dice(finished):+.3f}"
+    )
     plots = {path.stem for path in (tmp_path / "p").glob("*.svg")}
     assert {"phantoms-64-3-sites-dice", "phantoms-64-3-sites-new-site"} <= plots
     assert {"phantoms-64-over-sites", "phantoms-64-3-sites-mapping-curves"} <= plots
@@ -189,6 +192,11 @@ def test_every_run_has_a_picture_of_what_each_site_sees(finished):
         true = picture[TEXT + 2 * MARGIN :][:band]
         assert (true.max(axis=2) - true.min(axis=2)).max() > 50, "the true masks are in colour"
     assert len(list((root / "pictures").iterdir())) == len(runs)
+
+
+def _mean_dice(finished, row="site-unet"):
+    cases = finished[1][row, 3]["cases"]
+    return sum(case["dice"] for case in cases) / len(cases)
 
 
 def test_a_site_that_is_worse_off_is_marked():
