@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness.plots import bar_plot, line_plot
-from harness.results import ResultsFile
+from harness.results import ResultsFile, setting_name
 from harness.tables import Group, grouped, report
 from ppcmi_sf.files import write_text
 
@@ -23,7 +23,7 @@ def plots(runs: Sequence[dict[str, Any]]) -> dict[str, str]:
     """Every plot that a results file has runs for, by file name."""
     drawn, over_sites = {}, {}
     for (dataset, size, sites), groups in grouped(runs).items():
-        name = f"{dataset}-{size}-{sites}-sites"
+        name = setting_name(dataset, size, sites)
         title = f"{dataset}, {size} x {size}, {sites} sites"
         bars = {row: _mean_sd(group.per_seed("dice")) for row, group in groups.items()}
         drawn[f"{name}-dice"] = bar_plot(title, bars, "Dice")

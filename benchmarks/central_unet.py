@@ -28,7 +28,8 @@ from ppcmi_sf.imaging import (
 from ppcmi_sf.progress import Progress, run
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import choose_validation_groups, load_site_data
-from ppcmi_sf.training.loop import FitOptions, fit
+from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.training.loop import fit
 
 VALIDATION_FRACTION = 0.15  # the default of `ppcmi site train`
 

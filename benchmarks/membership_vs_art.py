@@ -48,7 +48,7 @@ from ppcmi_sf.roles import Site
 from ppcmi_sf.study import StudySpec, make_classes
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import GridSlices, SiteData
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import SitePairs
 
 CPU = torch.device("cpu")

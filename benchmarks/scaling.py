@@ -27,7 +27,8 @@ from harness.traffic import bundle_bytes
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Progress, run
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.training.loop import FitOptions, fit
+from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.training.loop import fit
 from ppcmi_sf.training.mapping import MappingOptions, MappingTask, SitePairs
 
 DEFAULTS = {"sites": [1, 3, 10, 30], "pairs": [500, 1000, 2000], "sizes": [128, 256, 512]}

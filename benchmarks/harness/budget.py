@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from harness.plan import Plan, Step
 from ppcmi_sf.progress import run
-from ppcmi_sf.training.loop import FitOptions, FitReport, Task, fit
+from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.training.loop import FitReport, Task, fit
 
 TRIAL_STEPS, FEWEST_TRIAL_STEPS = 12, 5
 TRIAL_SHARE = 0.05  # of the budget, for timing; it is not counted as training

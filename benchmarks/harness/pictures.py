@@ -34,10 +34,8 @@ def draw_sites(
     true = [overlay(_plane(one)[0, 0], _truth(study, one), colors) for one in chosen]
     rows = [("true", true)]
     for site in sites:
-        predict, seen = (
-            predictor(site),
-            [seen_by(data.scanners[site], _plane(one)) for one in chosen],
-        )
+        predict = predictor(site)
+        seen = [seen_by(data.scanners[site], _plane(one)) for one in chosen]
         labels = [predict(plane)[0].argmax(axis=0).astype(np.uint8) for plane in seen]
         pictures = [overlay(a[0, 0], b, colors) for a, b in zip(seen, labels, strict=True)]
         rows.append((site, pictures))

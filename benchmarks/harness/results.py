@@ -40,6 +40,11 @@ class RunKey:
     settings: str
 
 
+def setting_name(dataset: str, size: int, sites: int) -> str:
+    """What names of files begin with that belong to a data set at a size and number of sites."""
+    return f"{dataset}-{size}-{sites}-sites"
+
+
 def settings_hash(settings: dict[str, Any]) -> str:
     """Hash of settings."""
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]

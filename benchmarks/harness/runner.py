@@ -14,7 +14,7 @@ from harness.data import BenchmarkData, base_study, cases_of, load_data, site_pl
 from harness.latent_rows import LatentRun, NewSiteRun, count_parameters
 from harness.pictures import draw_sites
 from harness.plan import DataSet, Plan
-from harness.results import ResultsFile, RunKey, provenance, settings_hash
+from harness.results import ResultsFile, RunKey, provenance, setting_name, settings_hash
 from harness.rows import Row
 from harness.scoring import Predict, score_sites
 from harness.traffic import fedavg_bytes, query_bytes, reply_bytes
@@ -115,7 +115,7 @@ class Runner:
             yield RunKey(dataset.name, row.name, seed, sites, mark), 0
             return
         for pairs in self.plan.new_site_pairs:
-            yield RunKey(dataset.name, f"{row.name}-{pairs}", seed, sites, mark), pairs
+            yield RunKey(dataset.name, run_name(row, pairs), seed, sites, mark), pairs
 
     def _note(self, key: RunKey, row: Row, data: BenchmarkData, outcome: Outcome) -> None:
         fields = {
@@ -211,13 +211,13 @@ class _Run:
         study: StudySpec,
         sites: Iterable[str],
         predictor: Callable[[str], Predict],
-        pairs: int | None = None,
+        pairs: int = 0,
     ) -> list[dict[str, Any]]:
         """Score the test set, and draw some of it where pictures are wanted."""
         names = list(sites)
         if self.pictures is not None:
-            row = self.row.name if pairs is None else f"{self.row.name}-{pairs}"
-            of = f"{self.dataset.name}-{study.image_size[0]}-{len(self.data.sites)}-sites"
+            of = setting_name(self.dataset.name, study.image_size[0], len(self.data.sites))
+            row = run_name(self.row, pairs)
             path = self.pictures / f"{of}-{row}-seed-{self.seed}.png"
             draw_sites(path, study, self.data, names, predictor)
         return score_sites(study, self.data, names, predictor)
@@ -233,6 +233,11 @@ def _latent_bytes(run: LatentRun) -> dict[str, int]:
         "query": query_bytes(run.study),
         "reply": reply_bytes(run.study),
     }
+
+
+def run_name(row: Row, pairs: int = 0) -> str:
+    """A row's name in the results; a new site has one for each number of its pairs."""
+    return f"{row.name}-{pairs}" if pairs else row.name
 
 
 def mean_dice(cases: Sequence[dict[str, Any]]) -> float:

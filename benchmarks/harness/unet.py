@@ -19,7 +19,8 @@ from ppcmi_sf.device import place
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import GridSlices, SiteData, batch_count, batches
-from ppcmi_sf.training.loop import FitOptions, FitReport, fit
+from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.training.loop import FitReport, fit
 from ppcmi_sf.training.slice_batches import augmenter_for
 
 Batch = tuple[Tensor, Tensor]

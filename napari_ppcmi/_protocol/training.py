@@ -7,6 +7,12 @@ from typing import ClassVar, Literal
 
 from napari_ppcmi._protocol.bundles import CaseInfo, CaseProblem
 from napari_ppcmi._protocol.message import Answer, Request
+from ppcmi_sf.training.fit_options import (
+    AUTOENCODER_FIT,
+    ENCODER_ALIGNMENT_FIT,
+    JOINING_FIT,
+    MAPPING_FIT,
+)
 
 
 class NewStudy(Request):
@@ -50,8 +56,8 @@ class TrainSite(Request):
     site_folder: Path
     data: Path | None = None
     cases: tuple[CaseInfo, ...] = ()
-    epochs: int = 100
-    batch_size: int = 8
+    epochs: int = AUTOENCODER_FIT.epochs
+    batch_size: int = AUTOENCODER_FIT.batch_size
     seed: int = 0
     slice_axis: int | None = None
     retrain: bool = False
@@ -65,8 +71,6 @@ class SiteTrained(Answer):
     ----------
     mask_dice
         How well the site's own masks come back from its mask autoencoder, by class.
-    weak_classes
-        Those of them that hardly come back.
     """
 
     site_folder: Path
@@ -75,7 +79,6 @@ class SiteTrained(Answer):
     image_loss: float | None
     mask_loss: float | None
     mask_dice: dict[str, float]
-    weak_classes: tuple[str, ...]
     problems: tuple[CaseProblem, ...] = ()
 
 
@@ -89,7 +92,7 @@ class AlignSite(Request):
     """
 
     data: Path
-    epochs: int = 30
+    epochs: int = ENCODER_ALIGNMENT_FIT.epochs
     device: str = "auto"
 
 
@@ -123,8 +126,8 @@ class TrainServer(Request):
     server_folder: Path
     bundles: tuple[Path, ...]
     shares: tuple[Path, ...] = ()
-    epochs: int = 10
-    batch_size: int = 24
+    epochs: int = MAPPING_FIT.epochs
+    batch_size: int = MAPPING_FIT.batch_size
     seed: int = 0
     retrain: bool = False
     again: bool = False
@@ -143,7 +146,7 @@ class JoinServer(Request):
     server_folder: Path
     bundles: tuple[Path, ...]
     shares: tuple[Path, ...] = ()
-    batch_size: int = 24
+    batch_size: int = JOINING_FIT.batch_size
     seed: int = 0
     again: bool = False
     device: str = "auto"

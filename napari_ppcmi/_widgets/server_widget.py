@@ -31,6 +31,7 @@ from napari_ppcmi._widgets.training_parts import (
     scrolled,
     wrapped_form,
 )
+from ppcmi_sf.training.fit_options import MAPPING_FIT
 
 _INTRODUCTION = (
     "The mapping server learns from the protected features of all sites, and answers a site's "
@@ -73,7 +74,7 @@ class ServerWidget(QWidget):
             "shares", "The sites' shares of their keys. Leave it empty in a blind study."
         )
         self.server_folder = FolderPicker("server_folder", "Where the trained network is kept.")
-        self.settings = TrainingSettings(epochs=10, batch_size=24)
+        self.settings = TrainingSettings(MAPPING_FIT)
         self.train: QPushButton = button(
             "&Train", "train", "Start, or go on with a training that was stopped.", self.start,
             icon="playback-forward",

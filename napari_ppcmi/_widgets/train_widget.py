@@ -29,6 +29,8 @@ from napari_ppcmi._widgets.training_parts import (
     scrolled,
     wrapped_form,
 )
+from ppcmi_sf.training.fidelity_words import fidelity_lines
+from ppcmi_sf.training.fit_options import AUTOENCODER_FIT
 
 _INTRODUCTION = (
     "Two networks learn from your own images and masks how to turn them into features, and back. "
@@ -39,6 +41,7 @@ _CANCELLED = (
     "Cancelled. Press Train with the same settings, and it goes on after the last epoch that was "
     "finished."
 )
+_TRAIN_LONGER = "Train it anew with more epochs before you send pairs."
 _AXES = ("As the file suggests", "First axis", "Second axis", "Third axis")
 
 
@@ -86,7 +89,7 @@ class TrainWidget(QWidget):
         self.site_folder = FolderPicker(
             "site_folder", "Where the trained networks are kept. It stays on this computer."
         )
-        self.settings = TrainingSettings(epochs=100, batch_size=8)
+        self.settings = TrainingSettings(AUTOENCODER_FIT)
         tip = "Volumes are cut across this axis, slice by slice."
         self.slice_axis = chooser("slice_axis", tip)
         for number, text in enumerate(_AXES):
@@ -218,13 +221,6 @@ def _summary(trained: SiteTrained) -> str:
             f"{trained.image_loss:.3g} for images and {trained.mask_loss:.3g} for masks; the "
             "lower, the better."
         )
-    if trained.mask_dice:
-        dice = ", ".join(f"{name} {value:.2f}" for name, value in trained.mask_dice.items())
-        told.append(f"Masks that come back from the site's mask autoencoder, Dice: {dice}.")
-    if trained.weak_classes:
-        told.append(
-            f"Too little comes back of {', '.join(trained.weak_classes)}: no mask of this site can "
-            "be better than that. Train it anew with more epochs before you send pairs."
-        )
+    told += fidelity_lines(trained.mask_dice, "the site's mask autoencoder", _TRAIN_LONGER)
     told.append(left_out(trained.problems))
     return "\n".join(filter(None, told))

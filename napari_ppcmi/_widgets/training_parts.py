@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
 
 from napari_ppcmi._protocol.bundles import CaseProblem
 from napari_ppcmi._widgets.parts import PathPicker, Section, sure
+from ppcmi_sf.training.fit_options import FitOptions
 
 _MOST_TOLD = 5
 _REPLACE = (
@@ -45,16 +46,16 @@ class TrainingSettings(Section):
 
     Parameters
     ----------
-    epochs, batch_size
+    fit
         The defaults.
     """
 
-    def __init__(self, epochs: int, batch_size: int, parent: QWidget | None = None) -> None:
+    def __init__(self, fit: FitOptions, parent: QWidget | None = None) -> None:
         super().__init__("More settings", "They are good as they are for most data.", parent)
         self.setObjectName("more_settings")
-        self.epochs = number_box("epochs", 1, epochs, "At most so many times over all images.")
+        self.epochs = number_box("epochs", 1, fit.epochs, "At most so many times over all images.")
         self.batch_size = number_box(
-            "batch_size", 1, batch_size, "Slices at a time. Use fewer when memory is short."
+            "batch_size", 1, fit.batch_size, "Slices at a time. Use fewer when memory is short."
         )
         self.seed = number_box("seed", 0, 0, "The same number gives the same networks again.")
         self.retrain = named(

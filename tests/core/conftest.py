@@ -28,7 +28,7 @@ from ppcmi_sf.secretfile import KdfCost
 from ppcmi_sf.share import write_share
 from ppcmi_sf.study import StudySpec, make_classes
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions
 from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.map_queries import map_queries

@@ -10,7 +10,7 @@ from ppcmi_sf.progress import run
 from ppcmi_sf.training.alignment import AlignmentOptions, AlignmentPairs, align_decoder
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import GridSlices, SiteData
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 
 CPU = torch.device("cpu")
 

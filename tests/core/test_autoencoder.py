@@ -12,7 +12,7 @@ from ppcmi_sf.training.autoencoders import (
     train_autoencoder,
 )
 from ppcmi_sf.training.dataset import GridSlices, SiteData
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.losses import mask_loss
 
 CPU = torch.device("cpu")

@@ -8,8 +8,8 @@ from ppcmi_sf.errors import ModelFileError, TrainingError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import run
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.joining import join_mapping
-from ppcmi_sf.training.loop import FitOptions
 from ppcmi_sf.training.losses import mapping_loss
 from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping
 

@@ -12,7 +12,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.blocks import PyramidPooling
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import run
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions, MappingTask, SitePairs, train_mapping
 
 CPU = torch.device("cpu")

@@ -9,8 +9,9 @@ from ppcmi_sf.progress import Progress, run
 from ppcmi_sf.study import StudySpec, make_classes
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import GridSlices, SiteData
-from ppcmi_sf.training.loop import FitOptions
-from ppcmi_sf.training.pooled_dice import mask_fidelity, pooled_dice, weak_classes
+from ppcmi_sf.training.fidelity_words import weak_classes
+from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.training.pooled_dice import mask_fidelity, pooled_dice
 from ppcmi_sf.training.slice_batches import SliceBatches
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import torch
 
 from ppcmi_sf.errors import TrainingError
 from ppcmi_sf.latents import LatentPyramid
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions, MappingTask, SitePairs
 from ppcmi_sf.training.site_weights import site_weights
 

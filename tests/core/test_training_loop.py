@@ -20,7 +20,8 @@ from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.progress import run
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import GridSlices, SiteData
-from ppcmi_sf.training.loop import FitOptions, fit
+from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.training.loop import fit
 
 CPU = torch.device("cpu")
 EPOCHS = 4

@@ -8,7 +8,7 @@ import torch
 
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import run
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import INPUT_NOISE, MappingOptions, MappingTask, SitePairs
 from ppcmi_sf.training.mapping import train_mapping as train
 from ppcmi_sf.training.noise import noisy

@@ -24,7 +24,7 @@ from ppcmi_sf.secretfile import KdfCost
 from ppcmi_sf.share import write_share
 from ppcmi_sf.study import StudySpec, make_classes
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.workflows.outgoing import Addressed
 from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 from ppcmi_sf.workflows.train_site import train_site

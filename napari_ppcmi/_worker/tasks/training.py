@@ -31,6 +31,12 @@ from ppcmi_sf.errors import InputFileError, PPCMIError, TrainingError
 from ppcmi_sf.progress import Job
 from ppcmi_sf.share import SUFFIX as SHARE_SUFFIX
 from ppcmi_sf.study import StudySpec, make_study
+from ppcmi_sf.training.fit_options import (
+    AUTOENCODER_FIT,
+    ENCODER_ALIGNMENT_FIT,
+    JOINING_FIT,
+    MAPPING_FIT,
+)
 
 if TYPE_CHECKING:
     from ppcmi_sf.workflows.train_server import ServerTrainingReport
@@ -55,13 +61,13 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
     """Train a site's autoencoders, or go on with a training that was stopped."""
     from ppcmi_sf.device import choose_device
     from ppcmi_sf.training.autoencoders import AutoencoderOptions
-    from ppcmi_sf.training.loop import FitOptions
-    from ppcmi_sf.training.pooled_dice import weak_classes
     from ppcmi_sf.workflows import train_site as engine
 
     study = StudySpec.load(request.study_file)
     cases, problems = _cases(request.data, request.cases)
-    fit = FitOptions(epochs=request.epochs, batch_size=request.batch_size, seed=request.seed)
+    fit = replace(
+        AUTOENCODER_FIT, epochs=request.epochs, batch_size=request.batch_size, seed=request.seed
+    )
     report = yield from engine.train_site(
         request.site_folder,
         study,
@@ -79,7 +85,6 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
         image_loss=report.image.best_loss,
         mask_loss=report.mask.best_loss,
         mask_dice=report.mask_dice,
-        weak_classes=tuple(weak_classes(report.mask_dice)),
         problems=batch_problems(problems + report.failures),
     )
 
@@ -87,10 +92,7 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
 def align_site(desk: Desk, request: AlignSite) -> Job[SiteAligned]:
     """Fit the open site's encoder to the network that is installed there."""
     from ppcmi_sf.device import choose_device
-    from ppcmi_sf.training.encoder_alignment import (
-        ENCODER_ALIGNMENT_FIT,
-        EncoderAlignmentOptions,
-    )
+    from ppcmi_sf.training.encoder_alignment import EncoderAlignmentOptions
     from ppcmi_sf.workflows import align_site as engine
     from ppcmi_sf.workflows.folders import SiteFolder
 
@@ -131,7 +133,7 @@ def _cases(
 def train_server(desk: Desk, request: TrainServer) -> Job[ServerTrained]:
     """Train the mapping network on the training bundles of all sites."""
     from ppcmi_sf.device import choose_device
-    from ppcmi_sf.training.mapping import MAPPING_FIT, MappingOptions
+    from ppcmi_sf.training.mapping import MappingOptions
     from ppcmi_sf.workflows import train_server as engine
     from ppcmi_sf.workflows.bundle_files import bundle_files
 
@@ -156,7 +158,6 @@ def train_server(desk: Desk, request: TrainServer) -> Job[ServerTrained]:
 def join_server(desk: Desk, request: JoinServer) -> Job[ServerTrained]:
     """Train adapters for a new site in the network that is there."""
     from ppcmi_sf.device import choose_device
-    from ppcmi_sf.training.joining import JOINING_FIT
     from ppcmi_sf.training.mapping import MappingOptions
     from ppcmi_sf.workflows import join_server as engine
     from ppcmi_sf.workflows.bundle_files import bundle_files

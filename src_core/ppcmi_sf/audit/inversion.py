@@ -15,7 +15,8 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.progress import Job
 from ppcmi_sf.training.dataset import batch_count, batches
-from ppcmi_sf.training.loop import FitOptions, fit
+from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.training.loop import fit
 from ppcmi_sf.training.losses import image_loss
 
 BATCH_SIZE = 4

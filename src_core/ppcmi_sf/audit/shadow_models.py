@@ -22,7 +22,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping
 
 BATCH_SIZE = 8

@@ -9,7 +9,7 @@ from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.progress import Job
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import SiteData, batch_count
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 
 
 def fit_for_steps(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ppcmi_sf.metrics import METRICS, Summary
@@ -32,27 +32,6 @@ def fit_line(fit: FitReport) -> str:
     """``best epoch 3 of 10, validation loss 0.1234``."""
     loss = "" if fit.best_loss is None else f", validation loss {fit.best_loss:.4f}"
     return f"best epoch {fit.best_epoch} of {fit.epochs}{loss}"
-
-
-def fidelity_lines(dice: Mapping[str, float]) -> list[str]:
-    """How well masks come back from a mask autoencoder, and what to do if they do not."""
-    from ppcmi_sf.training.pooled_dice import weak_classes
-
-    if not dice:
-        return []
-    lines = ["Masks that come back from it, Dice: " + listed(dice)]
-    weak = weak_classes(dice)
-    if weak:
-        lines.append(
-            f"Too little comes back of {', '.join(weak)}: no mask of this site can be better "
-            "than that. Train it longer (--retrain with more --epochs) before you send pairs."
-        )
-    return lines
-
-
-def listed(dice: Mapping[str, float]) -> str:
-    """``head 0.97, cavity 0.94``."""
-    return ", ".join(f"{name} {value:.2f}" for name, value in dice.items())
 
 
 def already(skipped: Sequence[object], how_to_replace: str = "") -> str:

@@ -32,6 +32,7 @@ from ppcmi_sf.cli.options import (
 )
 from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.training.fit_options import JOINING_FIT, MAPPING_FIT, FitOptions
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT
 from ppcmi_sf.workflows.bundle_files import bundle_files
 
@@ -66,10 +67,10 @@ def train(
         list[Path] | None,
         typer.Option("--share", help="Transform share of a site (escrow studies), one each."),
     ] = None,
-    epochs: EpochsOption = 10,
-    batch_size: BatchSizeOption = 24,
-    learning_rate: LearningRateOption = 1e-3,
-    patience: PatienceOption = 10,
+    epochs: EpochsOption = MAPPING_FIT.epochs,
+    batch_size: BatchSizeOption = MAPPING_FIT.batch_size,
+    learning_rate: LearningRateOption = MAPPING_FIT.learning_rate,
+    patience: PatienceOption = MAPPING_FIT.patience,
     loss: Annotated[
         MappingLossName, typer.Option("--loss", help="mse is the paper's.")
     ] = MappingLossName.normalised,
@@ -99,7 +100,6 @@ def train(
     json_output: JsonOption = False,
 ) -> None:
     """Train one mapping network on the pairs of all sites."""
-    from ppcmi_sf.training.loop import FitOptions
     from ppcmi_sf.training.mapping import MappingOptions
     from ppcmi_sf.workflows.train_server import train_server
 
@@ -137,10 +137,10 @@ def join(
         list[Path] | None,
         typer.Option("--share", help="Transform share of the new site (escrow studies)."),
     ] = None,
-    epochs: EpochsOption = 100,
-    batch_size: BatchSizeOption = 24,
-    learning_rate: LearningRateOption = 3e-3,
-    patience: PatienceOption = 30,
+    epochs: EpochsOption = JOINING_FIT.epochs,
+    batch_size: BatchSizeOption = JOINING_FIT.batch_size,
+    learning_rate: LearningRateOption = JOINING_FIT.learning_rate,
+    patience: PatienceOption = JOINING_FIT.patience,
     again: AgainOption = False,
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
@@ -149,7 +149,6 @@ def join(
     json_output: JsonOption = False,
 ) -> None:
     """Let a new site join the network that others have trained; nothing changes for them."""
-    from ppcmi_sf.training.loop import FitOptions
     from ppcmi_sf.training.mapping import MappingOptions
     from ppcmi_sf.workflows.join_server import join_server
 

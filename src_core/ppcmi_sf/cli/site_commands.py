@@ -40,11 +40,13 @@ from ppcmi_sf.cli.options import (
     ToOption,
     pick_device,
 )
-from ppcmi_sf.cli.reports import already, count, fidelity_lines, fit_fields, fit_line, noise_line
+from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line, noise_line
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.files import size_in_words
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.training.fidelity_words import fidelity_lines
+from ppcmi_sf.training.fit_options import AUTOENCODER_FIT, FitOptions
 from ppcmi_sf.workflows.bundle_files import bundle_files
 
 if TYPE_CHECKING:
@@ -71,6 +73,7 @@ REVEAL_EXAMPLE = (
 )
 
 
+TRAIN_LONGER = "Train it longer (--retrain with more --epochs) before you send pairs."
 LEFT_OUT = (
     "The site was trained without them; each is listed with its reason. To train with them, mend "
     "them and run the same command again with --retrain."
@@ -96,10 +99,10 @@ def train(
     site_dir: SiteDirOption,
     layout: LayoutOption = LayoutName.auto,
     masks: MasksOption = None,
-    epochs: EpochsOption = 100,
-    batch_size: BatchSizeOption = 8,
-    learning_rate: LearningRateOption = 2e-3,
-    patience: PatienceOption = 30,
+    epochs: EpochsOption = AUTOENCODER_FIT.epochs,
+    batch_size: BatchSizeOption = AUTOENCODER_FIT.batch_size,
+    learning_rate: LearningRateOption = AUTOENCODER_FIT.learning_rate,
+    patience: PatienceOption = AUTOENCODER_FIT.patience,
     validation: Annotated[
         float, typer.Option("--validation", min=0, max=0.9, help="Share of patients set apart.")
     ] = 0.15,
@@ -122,7 +125,6 @@ def train(
 ) -> None:
     """Train the site's own autoencoders. Stopped, the same command goes on where it was."""
     from ppcmi_sf.training.autoencoders import AutoencoderOptions
-    from ppcmi_sf.training.loop import FitOptions
     from ppcmi_sf.workflows.train_site import train_site
 
     spec = StudySpec.load(study)
@@ -162,7 +164,7 @@ def train(
             f"({report.validation_slices} more set apart for validation): {site_dir}",
             f"Image autoencoder: {fit_line(report.image)}",
             f"Mask autoencoder: {fit_line(report.mask)}",
-            *fidelity_lines(report.mask_dice),
+            *fidelity_lines(report.mask_dice, "it", TRAIN_LONGER),
         ],
         as_json=json_output,
     )

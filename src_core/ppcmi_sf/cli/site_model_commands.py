@@ -39,6 +39,7 @@ from ppcmi_sf.cli.options import (
 )
 from ppcmi_sf.cli.reports import count, fit_fields, fit_line
 from ppcmi_sf.cli.site_commands import OverwriteOption, find, show_masks
+from ppcmi_sf.training.fit_options import ENCODER_ALIGNMENT_FIT, FitOptions
 
 if TYPE_CHECKING:
     from ppcmi_sf.workflows.align_site import SiteAlignmentReport
@@ -87,10 +88,10 @@ def align(
     key: KeyOption,
     layout: LayoutOption = LayoutName.auto,
     masks: MasksOption = None,
-    epochs: EpochsOption = 30,
-    batch_size: BatchSizeOption = 8,
-    learning_rate: LearningRateOption = 1e-3,
-    patience: PatienceOption = 10,
+    epochs: EpochsOption = ENCODER_ALIGNMENT_FIT.epochs,
+    batch_size: BatchSizeOption = ENCODER_ALIGNMENT_FIT.batch_size,
+    learning_rate: LearningRateOption = ENCODER_ALIGNMENT_FIT.learning_rate,
+    patience: PatienceOption = ENCODER_ALIGNMENT_FIT.patience,
     augment: Annotated[
         bool | None,
         typer.Option("--augment/--no-augment", help="Default: on, but off for a 'paper' study."),
@@ -106,7 +107,6 @@ def align(
     worse on patients set apart is thrown away. Stopped, the same command goes on.
     """
     from ppcmi_sf.training.encoder_alignment import EncoderAlignmentOptions
-    from ppcmi_sf.training.loop import FitOptions
     from ppcmi_sf.workflows.align_site import align_site
     from ppcmi_sf.workflows.folders import SiteFolder
 

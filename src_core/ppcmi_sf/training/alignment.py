@@ -26,10 +26,9 @@ from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import batch_count, batches, require_two_values
-from ppcmi_sf.training.loop import FitOptions, FitReport, fit
+from ppcmi_sf.training.fit_options import ALIGNMENT_FIT, FitOptions
+from ppcmi_sf.training.loop import FitReport, fit
 from ppcmi_sf.training.losses import MaskLoss, mask_loss
-
-ALIGNMENT_FIT = FitOptions(epochs=20, batch_size=16, learning_rate=3e-4, patience=10)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from ppcmi_sf.models.autoencoder import Autoencoder, Decoder
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
 from ppcmi_sf.training.dataset import SiteData, require_two_values
-from ppcmi_sf.training.loop import FitOptions, FitReport, fit
+from ppcmi_sf.training.fit_options import AUTOENCODER_FIT, FitOptions
+from ppcmi_sf.training.loop import FitReport, fit
 from ppcmi_sf.training.losses import MaskLoss, image_loss, mask_loss
 from ppcmi_sf.training.noise import TrainingNoise
 from ppcmi_sf.training.slice_batches import SliceBatch, SliceBatches
@@ -42,7 +43,7 @@ class AutoencoderOptions:
         what segmentation needs, not only what reconstruction needs. 0 switches it off.
     """
 
-    fit: FitOptions = field(default_factory=FitOptions)
+    fit: FitOptions = field(default_factory=lambda: AUTOENCODER_FIT)
     mask_loss: MaskLoss = "dice-ce"
     augment: bool = True
     latent_noise: float = 0.25

@@ -29,13 +29,12 @@ from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import SiteData, require_two_values
-from ppcmi_sf.training.loop import FitOptions, FitReport, fit
+from ppcmi_sf.training.fit_options import ENCODER_ALIGNMENT_FIT, FitOptions
+from ppcmi_sf.training.loop import FitReport, fit
 from ppcmi_sf.training.losses import MaskLoss, mask_loss
 from ppcmi_sf.training.pooled_dice import pooled_dice
 from ppcmi_sf.training.slice_batches import SliceBatch, SliceBatches
 from ppcmi_sf.transform import KeyedLatentTransform
-
-ENCODER_ALIGNMENT_FIT = FitOptions(epochs=30, batch_size=8, learning_rate=1e-3, patience=10)
 
 
 @dataclass(frozen=True)

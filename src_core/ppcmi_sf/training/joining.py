@@ -14,10 +14,8 @@ from ppcmi_sf.errors import ModelFileError, TrainingError
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.training.loop import FitOptions, FitReport, fit
+from ppcmi_sf.training.loop import FitReport, fit
 from ppcmi_sf.training.mapping import MappingOptions, MappingTask, SitePairs
-
-JOINING_FIT = FitOptions(epochs=100, batch_size=24, learning_rate=3e-3, patience=30)
 
 
 class JoiningTask(MappingTask):

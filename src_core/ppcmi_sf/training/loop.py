@@ -19,49 +19,13 @@ from torch import Tensor, nn
 from ppcmi_sf.errors import ResourceError, TrainingError
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.training.checkpoint import load_checkpoint, save_checkpoint
+from ppcmi_sf.training.fit_options import FitOptions
 
 Batch = TypeVar("Batch")
 
 WARMUP_SHARE = 0.05
 FINAL_RATE = 0.01
 GRADIENT_NORM = 5.0
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How to train.
-
-    Parameters
-    ----------
-    epochs
-        At most so many passes over the training part.
-    batch_size
-        Items a step.
-    learning_rate
-        Peak rate of AdamW; warms up linearly, then falls along a cosine.
-    patience
-        Stop after so many epochs without a better validation loss.
-    seed
-        Fixes initial weights, order and augmentation.
-    weight_decay
-        Of AdamW.
-    """
-
-    epochs: int = 100
-    batch_size: int = 8
-    learning_rate: float = 2e-3
-    patience: int = 30
-    seed: int = 0
-    weight_decay: float = 1e-4
-
-    def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.patience) < 1 or not self.learning_rate > 0:
-            raise TrainingError(
-                "Epochs, batch size, patience and learning rate must be above 0.",
-                hint="Leave the option out to get its default.",
-            )
-        if self.seed < 0:
-            raise TrainingError("A seed must not be negative.", hint="Use 0 or a whole number.")
 
 
 class Task(Protocol[Batch]):

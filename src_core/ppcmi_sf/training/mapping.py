@@ -18,13 +18,12 @@ from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import batch_count, require_two_values
-from ppcmi_sf.training.loop import FitOptions, FitReport, fit
+from ppcmi_sf.training.fit_options import MAPPING_FIT, FitOptions
+from ppcmi_sf.training.loop import FitReport, fit
 from ppcmi_sf.training.losses import MappingLoss, mapping_loss
 from ppcmi_sf.training.noise import TrainingNoise
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT, site_weights
 
-# Short: more passes over the pairs only learn them by heart (docs/decisions/0021).
-MAPPING_FIT = FitOptions(epochs=10, batch_size=24, learning_rate=1e-3, patience=10)
 INPUT_NOISE = 1.0
 
 

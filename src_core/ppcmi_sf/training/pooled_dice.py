@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,9 +11,6 @@ from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.slice_batches import SliceBatch, SliceBatches
-
-WEAK = 0.8
-"""Below it a class that comes back from a mask autoencoder is called weak."""
 
 
 def pooled_dice(
@@ -68,8 +65,3 @@ def mask_fidelity(
             lambda done: Progress(done, count, "Looking at what comes back of the site's masks"),
         )
     )
-
-
-def weak_classes(fidelity: Mapping[str, float]) -> list[str]:
-    """Classes whose masks do not come back, in the order of ``fidelity``."""
-    return [name for name, dice in fidelity.items() if dice < WEAK]

@@ -14,7 +14,7 @@ from ppcmi_sf.models.autoencoder import one_hot
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.augment import Augmenter
 from ppcmi_sf.training.dataset import GridSlices, SiteData, batch_count, batches
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 
 SliceBatch = tuple[Tensor, Tensor]
 """Images float32 ``(B, C, H, W)`` in [0, 1], and one-hot masks ``(B, K, H, W)``."""

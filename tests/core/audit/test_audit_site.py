@@ -18,7 +18,7 @@ from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.progress import run
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.workflows.audit_site import AuditSources, audit_site, load_subject
 from ppcmi_sf.workflows.train_site import train_site
 

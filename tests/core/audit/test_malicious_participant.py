@@ -14,7 +14,7 @@ from ppcmi_sf.progress import run
 from ppcmi_sf.roles import Site
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import GridSlices, SiteData
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 
 COUNT = 112
 OPTIONS = AuditOptions(seed=1, items=COUNT // 4, train_steps=60)

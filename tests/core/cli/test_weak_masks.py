@@ -2,7 +2,7 @@
 
 import pytest
 
-from ppcmi_sf.cli.reports import fidelity_lines
+from ppcmi_sf.training.fidelity_words import fidelity_lines
 
 
 def test_site_train_tells_what_comes_back(ppcmi, escrow_chain, tmp_path):
@@ -25,10 +25,10 @@ def test_site_train_tells_what_comes_back(ppcmi, escrow_chain, tmp_path):
     [({"head": 0.97, "cavity": 0.8}, False), ({"head": 0.97, "cavity": 0.3}, True)],
 )
 def test_the_warning_names_the_classes(dice, weak):
-    told = " ".join(fidelity_lines(dice))
+    told = " ".join(fidelity_lines(dice, "it", "Train longer."))
     assert "head 0.97, cavity" in told
     assert ("Too little comes back of cavity:" in told) is weak
 
 
 def test_nothing_is_told_of_masks_without_a_class():
-    assert fidelity_lines({}) == []
+    assert fidelity_lines({}, "it", "Train longer.") == []

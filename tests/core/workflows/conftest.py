@@ -21,7 +21,7 @@ from ppcmi_sf.home import Home, Party
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions
 from ppcmi_sf.workflows.local_model import install_model, publish_model
 from ppcmi_sf.workflows.map_here import map_here

@@ -15,7 +15,7 @@ from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import load_model, read_header, save_model, weights_id
 from ppcmi_sf.progress import run
 from ppcmi_sf.training.encoder_alignment import EncoderAlignmentOptions
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.workflows.align_site import align_site
 from ppcmi_sf.workflows.folders import SiteFolder, load_mapping_network
 

@@ -10,7 +10,7 @@ from PIL import Image
 from ppcmi_sf.errors import BundleError, InputFileError, KeyFileError, ModelFileError, ReplayError
 from ppcmi_sf.models.store import read_header
 from ppcmi_sf.progress import run
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions
 from ppcmi_sf.workflows.folders import ServerFolder, load_mapping_network
 from ppcmi_sf.workflows.join_server import join_server

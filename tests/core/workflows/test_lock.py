@@ -11,7 +11,7 @@ from ppcmi_sf.data import Case
 from ppcmi_sf.errors import ResourceError, TrainingError
 from ppcmi_sf.progress import run
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.workflows.train_site import train_site
 from ppcmi_sf.workflows.work_lock import LOCK_FILE, work_lock
 

@@ -29,7 +29,7 @@ from ppcmi_sf.membership import MembershipList
 from ppcmi_sf.progress import run
 from ppcmi_sf.share import write_share
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.workflows.folders import ServerFolder
 from ppcmi_sf.workflows.train_site import train_site
 

@@ -24,7 +24,7 @@ from ppcmi_sf.membership import MembershipList
 from ppcmi_sf.models.store import read_header
 from ppcmi_sf.progress import run
 from ppcmi_sf.share import write_share
-from ppcmi_sf.training.loop import FitOptions
+from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions
 from ppcmi_sf.workflows.folders import ServerFolder
 
