@@ -17,6 +17,7 @@ import torch
 from harness.plan import Plan
 from harness.results import ResultsFile
 from harness.runner import Runner
+from ppcmi_sf.device import DEVICE_NAMES, choose_device
 from ppcmi_sf.errors import PPCMIError
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -31,7 +32,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="Folder of the data sets.")
     parser.add_argument("--rows", nargs="+", default=[], help="Only these rows of the plan.")
     parser.add_argument("--datasets", nargs="+", default=[], help="Only these data sets.")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[], help="Only these seeds.")
     parser.add_argument("--pictures", type=Path, help="Folder for masks over test images (PNG).")
+    parser.add_argument("--device", choices=DEVICE_NAMES, default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -43,10 +46,11 @@ def main() -> None:
         work,
         ResultsFile(arguments.out),
         lambda line: print(f"{time.monotonic() - started:6.0f} s  {line}", flush=True),
+        choose_device(arguments.device),
         arguments.pictures,
     )
     try:
-        count = runner.run(arguments.rows, arguments.datasets)
+        count = runner.run(arguments.rows, arguments.datasets, arguments.seeds)
     except PPCMIError as error:
         parser.exit(1, f"{error.message} {error.hint}\n")
     print(f"{count} runs added to {arguments.out}")

@@ -2,7 +2,8 @@
 
 The engine's ``fit`` counts epochs, and its learning rate falls over all of them. So a few steps
 are timed first, and what the budget allows is asked for: the rate always falls to its end.
-Processor time and not wall time, because machines are shared.
+Processor time and not wall time, because machines are shared. A process that waits for its GPU does
+so busily, so there it holds the GPU's time as well.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from harness.exchange import (
 from harness.plan import DataSet, Plan, Step
 from harness.rows import Row
 from harness.traffic import joining_bytes, model_bytes, pair_bytes, query_bytes, reply_bytes
+from ppcmi_sf.device import device_model, place
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.blocks import PyramidPooling
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
@@ -43,7 +44,6 @@ from ppcmi_sf.training.joining import JoiningTask
 from ppcmi_sf.training.mapping import MappingOptions, MappingTask, SitePairs
 from ppcmi_sf.transform import Role
 
-CPU = torch.device("cpu")
 ROLES: tuple[Role, ...] = ("image", "mask")
 HELD_BACK = 4  # one training slice of so many, when alignment is on images held back
 
@@ -58,6 +58,7 @@ class LatentRun:
     data: BenchmarkData
     seed: int
     cache: StageCache
+    device: torch.device
     stages: list[Stage] = field(default_factory=list)
     training_bytes: int = 0
     parameters: dict[str, int] = field(default_factory=dict)
@@ -115,7 +116,7 @@ class LatentRun:
         )
 
         def train(stage: Stage) -> nn.Module:
-            task = AutoencoderTask(self.study, role, data, options, CPU)
+            task = AutoencoderTask(self.study, role, data, options, self.device)
             fit_within(task, options.fit, budget, self.plan, stage)
             return task.autoencoder
 
@@ -128,6 +129,7 @@ class LatentRun:
             "skips": row.use_skips,
             "fit": options.fit,
             "limits": (self.plan.max_epochs, self.plan.checks),
+            "device": device_model(self.device),
         }
         if role == "mask":
             settings |= {"loss": row.mask_loss, "noise": row.latent_noise}
@@ -143,7 +145,7 @@ class LatentRun:
         )
         self.stages.append(stage)
         assert isinstance(network, Autoencoder)
-        return network
+        return place(network, self.device)
 
     def _parts(self) -> tuple[dict[str, SiteData], dict[str, SiteData]]:
         """Slices for alignment, and those for the mapping network's pairs."""
@@ -200,7 +202,7 @@ class LatentRun:
     ) -> UnifiedMappingNetwork:
         options = self._mapping_options(self.plan.steps.mapping)
         stage = Stage("mapping", site)
-        task = MappingTask(self.study, pairs, options, CPU)
+        task = MappingTask(self.study, pairs, options, self.device)
         if not self.row.pooling:
             remove_pooling(task.network)
         fit_within(task, options.fit, budget, self.plan, stage)
@@ -243,7 +245,7 @@ class LatentRun:
             with timed(stage):
                 every = Copies(self.study, data, first, copies, self.seed)
                 once = alignment_pairs(site, server, name, every)
-        task = AlignmentTask(self.study, site.mask_autoencoder, once, options, CPU)
+        task = AlignmentTask(self.study, site.mask_autoencoder, once, options, self.device)
         fit_within(task, options.fit, max(budget - stage.cpu_seconds, 1e-3), self.plan, stage)
         stage.notes |= {"copies": copies}
         self.stages.append(stage)
@@ -264,7 +266,7 @@ class LatentRun:
         decoder = site.mask_autoencoder.decoder
         reader = LatentReader(self.study, server.network, name, decoder, share)
         encoder = site.image_autoencoder.encoder
-        task = EncoderAlignmentTask(self.study, encoder, reader, data, options, CPU)
+        task = EncoderAlignmentTask(self.study, encoder, reader, data, options, self.device)
         stage = Stage("alignment", name)
         budget = self.shares.alignment * self.budget / len(self.data.sites)
         fit_within(task, options.fit, budget, self.plan, stage)
@@ -303,7 +305,7 @@ class NewSiteRun(LatentRun):
         known = self._pairs(name, site, data)
         options = self._mapping_options(self.plan.steps.joining)
         stage = Stage("joining", name)
-        task = JoiningTask(self.study, self._network, name, known, options, CPU)
+        task = JoiningTask(self.study, self._network, name, known, options, self.device)
         budget = self.shares.alignment * self.budget
         fit_within(task, options.fit, budget, self.plan, stage)
         self.stages.append(stage)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from harness.budget import Stage
 from harness.cache import StageCache, code_digest
 from harness.data import BenchmarkData, base_study, cases_of, load_data, site_plans
@@ -20,6 +22,7 @@ from harness.scoring import Predict, score_sites
 from harness.traffic import fedavg_bytes, query_bytes, reply_bytes
 from harness.unet import train_fedavg, train_unet
 from ppcmi_sf.data import Case
+from ppcmi_sf.device import device_model
 from ppcmi_sf.study import StudySpec
 
 NOT_OF_A_RUN = {"name", "datasets", "seeds", "rows", "new_site_pairs"}
@@ -48,6 +51,8 @@ class Runner:
         Folder for trainings that rows share, and for phantoms.
     say
         Called with a line for each run.
+    device
+        Where networks train and predict.
     pictures
         Folder for a picture of each run's masks over some test images; none if ``None``.
     """
@@ -57,10 +62,13 @@ class Runner:
     work: Path
     results: ResultsFile
     say: Callable[[str], None]
+    device: torch.device
     pictures: Path | None = None
 
-    def run(self, rows: Sequence[str] = (), datasets: Sequence[str] = ()) -> int:
-        """Do what is missing (of the named rows and data sets); how many runs that were."""
+    def run(
+        self, rows: Sequence[str] = (), datasets: Sequence[str] = (), seeds: Sequence[int] = ()
+    ) -> int:
+        """Do what is missing (of the named rows, data sets, seeds); how many runs that were."""
         done = 0
         provenance()  # the code that is loaded now, whatever is edited while this runs
         code_digest()
@@ -68,7 +76,7 @@ class Runner:
             if datasets and dataset.name not in datasets:
                 continue
             cases = cases_of(dataset, self.root, self.work)
-            for seed in self.plan.seeds:
+            for seed in seeds or self.plan.seeds:
                 for row in self.plan.rows:
                     if not rows or row.name in rows:
                         done += self._row(dataset, cases, row, seed)
@@ -86,7 +94,7 @@ class Runner:
                 continue
             data = load_data(self.plan, dataset, cases, count)
             stages = StageCache(self.work / "stages")
-            run = _Run(self.plan, dataset, row, data, seed, stages, self.pictures)
+            run = _Run(self.plan, dataset, row, data, seed, stages, self.device, self.pictures)
             started = time.monotonic()
             self.say(f"{dataset.name}, seed {seed}, {len(data.sites)} sites: {row.name} ...")
             for (key, _), outcome in zip(
@@ -108,6 +116,7 @@ class Runner:
         sites = len(site_plans(self.plan, count))
         settings = self.plan.model_dump(mode="json", exclude=NOT_OF_A_RUN)
         settings |= {"dataset": dataset.model_dump(mode="json"), "row": row.model_dump(mode="json")}
+        settings |= {"device": device_model(self.device)}
         if count is not None:
             settings |= {"sites": count}
         mark = settings_hash(settings)
@@ -120,6 +129,7 @@ class Runner:
     def _note(self, key: RunKey, row: Row, data: BenchmarkData, outcome: Outcome) -> None:
         fields = {
             "plan": self.plan.name,
+            "device": device_model(self.device),
             "kind": row.kind,
             "budget_cpu_seconds": self.plan.budget_cpu_seconds * row.budget_factor,
             "cpu_seconds": sum(stage.cpu_seconds for stage in outcome.stages),
@@ -147,6 +157,7 @@ class _Run:
     data: BenchmarkData
     seed: int
     cache: StageCache
+    device: torch.device
     pictures: Path | None
 
     def outcomes(self, pairs: Sequence[int]) -> Iterator[Outcome]:
@@ -161,7 +172,9 @@ class _Run:
             yield self._one_unet()
 
     def _latents(self) -> Outcome:
-        run = LatentRun(self.plan, self.dataset, self.row, self.data, self.seed, self.cache)
+        run = LatentRun(
+            self.plan, self.dataset, self.row, self.data, self.seed, self.cache, self.device
+        )
         answering = run.train()
         cases = self._scores(
             run.study, self.data.sites, lambda name: lambda planes: answering.predict(name, planes)
@@ -169,7 +182,9 @@ class _Run:
         return Outcome(run.stages, cases, run.parameters, _latent_bytes(run))
 
     def _new_site(self, pairs: Sequence[int]) -> Iterator[Outcome]:
-        run = NewSiteRun(self.plan, self.dataset, self.row, self.data, self.seed, self.cache)
+        run = NewSiteRun(
+            self.plan, self.dataset, self.row, self.data, self.seed, self.cache, self.device
+        )
         run.train_others()
         for number in pairs:
             answering, stages = run.join(number)
@@ -187,7 +202,9 @@ class _Run:
         for name, site in self.data.sites.items():
             stage = Stage("unet", name)
             budget = self._budget / len(self.data.sites)
-            tasks[name] = train_unet(study, [site], self.seed, budget, self.plan, stage)
+            tasks[name] = train_unet(
+                study, [site], self.seed, budget, self.plan, stage, self.device
+            )
             stages.append(stage)
         cases = self._scores(study, tasks, lambda name: tasks[name].predict)
         parameters = count_parameters(next(iter(tasks.values())).model)
@@ -197,11 +214,16 @@ class _Run:
         study, stage = base_study(self.plan, self.dataset), Stage("unet")
         sites = self.data.sites
         if self.row.kind == "fedavg":
-            task = train_fedavg(study, sites, self.seed, self._budget, self.plan, stage)
+            task = train_fedavg(
+                study, sites, self.seed, self._budget, self.plan, stage, self.device
+            )
             sent = fedavg_bytes(task.model, len(sites), stage.notes["rounds"])
         else:
             every = list(sites.values())
-            task, sent = train_unet(study, every, self.seed, self._budget, self.plan, stage), 0
+            task, sent = (
+                train_unet(study, every, self.seed, self._budget, self.plan, stage, self.device),
+                0,
+            )
         predict = task.predict
         cases = self._scores(study, sites, lambda _name: predict)
         return Outcome([stage], cases, {"unet": count_parameters(task.model)}, {"training": sent})

@@ -108,7 +108,13 @@ class UNetTask:
 
 
 def train_unet(
-    study: StudySpec, sites: list[SiteData], seed: int, budget: float, plan: Plan, stage: Stage
+    study: StudySpec,
+    sites: list[SiteData],
+    seed: int,
+    budget: float,
+    plan: Plan,
+    stage: Stage,
+    device: torch.device,
 ) -> UNetTask:
     """Train one U-Net on the raw images of some sites."""
     options = options_for(plan.steps.unet, seed)
@@ -117,7 +123,7 @@ def train_unet(
         [site.training for site in sites],
         [site.validation for site in sites],
         options,
-        torch.device("cpu"),
+        device,
     )
     fit_within(task, options, budget, plan, stage)
     return task
@@ -130,6 +136,7 @@ def train_fedavg(
     budget: float,
     plan: Plan,
     stage: Stage,
+    device: torch.device,
 ) -> UNetTask:
     """Federated averaging (McMahan et al., AISTATS 2017), weighted by the sites' slices.
 
@@ -138,7 +145,7 @@ def train_fedavg(
     """
     options = options_for(plan.steps.unet, seed)
     tasks = {
-        name: UNetTask(study, [site.training], [site.validation], options, torch.device("cpu"))
+        name: UNetTask(study, [site.training], [site.validation], options, device)
         for name, site in sites.items()
     }
     weights = {name: float(len(site.training)) for name, site in sites.items()}

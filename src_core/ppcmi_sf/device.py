@@ -42,14 +42,23 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
+def device_model(device: torch.device) -> str:
+    """Name of the GPU, or the kind of processor."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple GPU (MPS)"
+    return platform.processor() or platform.machine()
+
+
 def describe_device(device: torch.device) -> str:
     """One sentence that says which device is used."""
+    name = device_model(device)
     if device.type == "cuda":
-        return f"Using the GPU {torch.cuda.get_device_name(device)}."
+        return f"Using the GPU {name}."
     if device.type == "mps":
-        return "Using the Apple GPU (MPS)."
-    processor = platform.processor() or platform.machine()
-    return f"Using the CPU ({processor}, {torch.get_num_threads()} of {os.cpu_count()} cores)."
+        return f"Using the {name}."
+    return f"Using the CPU ({name}, {torch.get_num_threads()} of {os.cpu_count()} cores)."
 
 
 def place(module: Network, device: torch.device) -> Network:

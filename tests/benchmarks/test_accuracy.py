@@ -22,6 +22,7 @@ from ppcmi_sf.figures import MARGIN, TEXT, TILE
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 BUDGET = 1.5
+CPU = torch.device("cpu")
 ROWS = [
     "central-unet",
     "site-unet",
@@ -72,7 +73,7 @@ def fields(**changes):
 def runner(root, plan, said=None) -> Runner:
     results = ResultsFile(root / "results.jsonl")
     say = (said if said is not None else []).append
-    return Runner(plan, root, root / "work", results, say, root / "pictures")
+    return Runner(plan, root, root / "work", results, say, CPU, root / "pictures")
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_what_is_missing_is_done_alone(finished, tmp_path):
     (tmp_path / "results.jsonl").write_text("\n".join(kept) + "\n")
     results = ResultsFile(tmp_path / "results.jsonl")
     plan = Plan.model_validate(fields())
-    assert Runner(plan, root, root / "work", results, lambda _line: None).run() == 1
+    assert Runner(plan, root, root / "work", results, lambda _line: None, CPU).run() == 1
     assert results.read()[-1]["key"]["row"] == "new-site-6"
 
 
