@@ -34,6 +34,7 @@ def main() -> None:
     parser.add_argument("--datasets", nargs="+", default=[], help="Only these data sets.")
     parser.add_argument("--seeds", nargs="+", type=int, default=[], help="Only these seeds.")
     parser.add_argument("--pictures", type=Path, help="Folder for masks over test images (PNG).")
+    parser.add_argument("--begin", type=float, default=0.0, help="Not before (seconds since 1970).")
     parser.add_argument("--device", choices=DEVICE_NAMES, default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
@@ -48,6 +49,7 @@ def main() -> None:
         lambda line: print(f"{time.monotonic() - started:6.0f} s  {line}", flush=True),
         choose_device(arguments.device),
         arguments.pictures,
+        arguments.begin,
     )
     try:
         count = runner.run(arguments.rows, arguments.datasets, arguments.seeds)

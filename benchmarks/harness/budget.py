@@ -25,8 +25,8 @@ from ppcmi_sf.progress import run
 from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.loop import FitReport, Task, fit
 
-TRIAL_STEPS, FEWEST_TRIAL_STEPS = 12, 5
-TRIAL_SHARE = 0.05  # of the budget, for timing; it is not counted as training
+FEWEST_TRIAL_STEPS, TRIAL_STEPS, MOST_TRIAL_STEPS = 5, 12, 1000
+SURE_SHARE, TRIAL_SHARE = 0.01, 0.05  # of the budget, for timing; it is not counted as training
 VALIDATION_SHARE = 0.15  # of the budget, at most, for looking at the validation part
 
 
@@ -123,7 +123,7 @@ def options_for(step: Step, seed: int) -> FitOptions:
 def measure(task: Task[Any], options: FitOptions, budget: float) -> Cost:
     """Time some steps and one validation, and put the weights back."""
     before = deepcopy(task.model.state_dict())
-    job = fit(Portioned(task, TRIAL_STEPS), replace(options, epochs=1, patience=1))
+    job = fit(Portioned(task, MOST_TRIAL_STEPS), replace(options, epochs=1, patience=1))
     steps: list[float] = []
     started = last = time.process_time()
     for progress in job:
@@ -133,7 +133,8 @@ def measure(task: Task[Any], options: FitOptions, budget: float) -> Cost:
         last = now
         enough = FEWEST_TRIAL_STEPS if now - started < 4 * TRIAL_SHARE * budget else 1
         over = now - started > TRIAL_SHARE * budget and len(steps) >= enough
-        if over or len(steps) == TRIAL_STEPS:
+        sure = now - started > SURE_SHARE * budget and len(steps) >= TRIAL_STEPS
+        if over or sure:
             break
     job.close()
     task.model.load_state_dict(before)

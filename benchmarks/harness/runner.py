@@ -55,6 +55,8 @@ class Runner:
         Where networks train and predict.
     pictures
         Folder for a picture of each run's masks over some test images; none if ``None``.
+    begin
+        No training begins before this time (of ``time.time()``).
     """
 
     plan: Plan
@@ -64,6 +66,7 @@ class Runner:
     say: Callable[[str], None]
     device: torch.device
     pictures: Path | None = None
+    begin: float = 0.0
 
     def run(
         self, rows: Sequence[str] = (), datasets: Sequence[str] = (), seeds: Sequence[int] = ()
@@ -95,8 +98,9 @@ class Runner:
             data = load_data(self.plan, dataset, cases, count)
             stages = StageCache(self.work / "stages")
             run = _Run(self.plan, dataset, row, data, seed, stages, self.device, self.pictures)
-            started = time.monotonic()
             self.say(f"{dataset.name}, seed {seed}, {len(data.sites)} sites: {row.name} ...")
+            time.sleep(max(0.0, self.begin - time.time()))
+            started = time.monotonic()
             for (key, _), outcome in zip(
                 missing, run.outcomes([pairs for _, pairs in missing]), strict=True
             ):
