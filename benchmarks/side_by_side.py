@@ -2,9 +2,9 @@
 
     python benchmarks/side_by_side.py benchmarks/plans/gpu256.yaml --out work/gpu256.jsonl
 
-The rows of a seed begin together, once all have read their images, and have the same budget, so that
-each gets as much of the GPU as the others; they share no training. A plan of 8 rows and 2 data sets
-wants 16 cores. What a process prints is kept beside the results; run it again for what failed.
+The rows of a seed begin together, once all have read their images, and have the same budget, so
+that each gets as much of the GPU as the others; they share no training. 8 rows and 2 data sets want
+16 cores. What a process prints is kept beside the results; run it again for what failed.
 """
 
 from __future__ import annotations
