@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ppcmi_sf.training.augment import Augmenter
+from ppcmi_sf.training.augment import ZOOM, Augmenter
 from ppcmi_sf.training.slice_batches import augmenter_for
 
 SIZE = (64, 96)
@@ -73,3 +73,27 @@ def test_inputs_stay_as_they_were(augmenter, pair):
     augmenter(*pair, (5,))
     for array, copy in zip(pair, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+def test_a_disc_stays_one_in_an_image_that_is_no_square():
+    """Turned by no more than the zooms allow: its two axes differ by at most their ratio."""
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    disc = ((rows - 32) ** 2 + (columns - 48) ** 2 < 15**2).astype(np.uint8)
+    augment = Augmenter(SIZE, vertical_flips=True)
+    for seed in range(30):
+        moved = augment(disc[None].astype(np.float32), disc, (seed,))[1]
+        spreads = np.linalg.eigvalsh(np.cov(np.argwhere(moved).T))
+        assert np.sqrt(spreads[1] / spreads[0]) < 1.05 * (1 + ZOOM) / (1 - ZOOM), seed
+        assert 0.95 * (1 - ZOOM) ** 2 < disc.sum() / moved.sum() < 1.05 * (1 + ZOOM) ** 2, seed
+
+
+def test_what_comes_from_outside_is_black_and_background():
+    image, mask = np.ones((1, *SIZE), np.float32), np.ones(SIZE, np.uint8)
+    augment = Augmenter(SIZE, vertical_flips=True)
+    shares = []
+    for seed in range(30):
+        values, labels = augment(image, mask, (seed,))
+        outside = values[0] == 0
+        assert (labels[outside] == 0).mean() > 0.99 if outside.any() else (labels == 1).all()
+        shares.append(outside.mean())
+    assert max(shares) > 0.05
