@@ -77,7 +77,7 @@ def new(
     arrangement: Annotated[
         ArrangementName,
         typer.Option(
-            "--arrangement", help="In a blind study the server holds no secret; recommended."
+            "--arrangement", help="In a blind study the server holds no secret."
         ),
     ] = ArrangementName.escrow,
     autoencoder: Annotated[
