@@ -7,7 +7,7 @@ Source: Carlini et al., "Membership inference attacks from first principles", IE
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +16,10 @@ import torch
 from ppcmi_sf.audit.item_losses import Losses, mapping_losses, reconstruction_losses
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.short_training import fit_for_steps, train_on_all
-from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.subject import GroupedSlices, Subject
-from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
+from ppcmi_sf.stages import Stages
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping
@@ -125,9 +124,4 @@ def _fit(items: int, steps: int, number: int) -> FitOptions:
 
 def take_pairs(pairs: SitePairs, chosen: npt.NDArray[np.bool_]) -> SitePairs:
     """Some of the pairs, all of them for training."""
-    index = torch.from_numpy(np.flatnonzero(chosen))
-
-    def picked(pyramid: LatentPyramid) -> LatentPyramid:
-        return pyramid.items_at(index)
-
-    return SitePairs(picked(pairs.inputs), picked(pairs.targets), np.zeros(len(index), np.bool_))
+    return replace(pairs.take(chosen), validation=np.zeros(int(chosen.sum()), np.bool_))

@@ -88,6 +88,15 @@ CopiesOption = Annotated[
         "--copies", min=1, help="With --pairs: each slice so often, augmented but for once."
     ),
 ]
+PartsOption = Annotated[
+    int,
+    typer.Option(
+        "--parts",
+        min=1,
+        max=100,
+        help="With --pairs: so many bundles, each patient in one; for 'server train --cross-fit'.",
+    ),
+]
 NoiseOption = Annotated[
     float | None,
     typer.Option(

@@ -91,6 +91,13 @@ def train(
             help="Largest share of one site in the training, with three sites or more.",
         ),
     ] = MAX_SITE_WEIGHT,
+    cross_fit: Annotated[
+        bool,
+        typer.Option(
+            "--cross-fit",
+            help="Against membership inference: four trainings, from bundles made with --parts.",
+        ),
+    ] = False,
     retrain: RetrainOption = False,
     again: AgainOption = False,
     seed: SeedOption = 0,
@@ -120,6 +127,7 @@ def train(
         options,
         party,
         device=pick_device(device),
+        cross_fit=cross_fit,
         retrain=retrain,
         again=again,
     )

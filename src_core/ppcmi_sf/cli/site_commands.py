@@ -27,6 +27,7 @@ from ppcmi_sf.cli.options import (
     LearningRateOption,
     MasksOption,
     NoiseOption,
+    PartsOption,
     PassphraseFileOption,
     PatienceOption,
     PrecisionName,
@@ -183,6 +184,7 @@ def protect(
     ] = False,
     to: ToOption = None,
     copies: CopiesOption = None,
+    parts: PartsOption = 1,
     layout: LayoutOption = LayoutName.auto,
     masks: MasksOption = None,
     slice_axis: SliceAxisOption = None,
@@ -225,6 +227,7 @@ def protect(
             addressed,
             device=chosen,
             copies=copies,
+            parts=parts,
             precision=precision.value,
             noise=latent_noise,
         )

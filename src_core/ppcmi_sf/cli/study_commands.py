@@ -76,9 +76,7 @@ def new(
     ] = (0.5, 99.5),
     arrangement: Annotated[
         ArrangementName,
-        typer.Option(
-            "--arrangement", help="In a blind study the server holds no secret."
-        ),
+        typer.Option("--arrangement", help="In a blind study the server holds no secret."),
     ] = ArrangementName.escrow,
     autoencoder: Annotated[
         AutoencoderName,

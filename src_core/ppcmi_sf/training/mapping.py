@@ -37,11 +37,22 @@ class SitePairs:
         Image and mask latents, N items each, float16 or float32.
     validation
         bool ``(N,)``: items that the site set apart (split by patient).
+    parts
+        int64 ``(N,)``: which of the site's bundles each item came in, or ``None``: all in one. A
+        site may keep a patient's pairs in one bundle (see :mod:`ppcmi_sf.training.cross_fit`).
     """
 
     inputs: LatentPyramid
     targets: LatentPyramid
     validation: npt.NDArray[np.bool_]
+    parts: npt.NDArray[np.int64] | None = None
+
+    def take(self, chosen: npt.NDArray[np.bool_]) -> SitePairs:
+        """Some of the pairs, by a flag for each."""
+        index = torch.from_numpy(np.flatnonzero(chosen))
+        parts = None if self.parts is None else self.parts[chosen]
+        inputs, targets = self.inputs.items_at(index), self.targets.items_at(index)
+        return SitePairs(inputs, targets, self.validation[chosen], parts)
 
 
 @dataclass(frozen=True)

@@ -221,7 +221,8 @@ class ServerFolder:
             adapters=network.has_adapters,
         )
         save_model(self.model_file, network, header)
-        self.checkpoint.unlink(missing_ok=True)
+        for path in self.root.glob(f"{self.checkpoint.stem}*{self.checkpoint.suffix}"):
+            path.unlink(missing_ok=True)  # of cross-fitting there are several
 
     def load(self, device: torch.device, party: Party) -> tuple[MappingServer, ModelHeader, str]:
         """Load the server; also the header that names its sites, and the network's id.

@@ -6,7 +6,7 @@ augmented copies, in bundles of a bounded size. File names say nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from ppcmi_sf.bundle import (
     new_item_id,
     pack_items,
 )
-from ppcmi_sf.data import Case
+from ppcmi_sf.data import Case, split_by_group
 from ppcmi_sf.errors import PPCMIError, ResourceError
 from ppcmi_sf.files import sweep_leftovers
 from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image
@@ -138,6 +138,7 @@ def protect_training_pairs(
     *,
     device: torch.device,
     copies: int | None = None,
+    parts: int = 1,
     precision: Precision = "float16",
     noise: LatentNoise | None = None,
 ) -> Job[ProtectReport]:
@@ -145,7 +146,9 @@ def protect_training_pairs(
 
     ``copies`` is 8 unless told, or 1 in a study with the paper's mapping network, which
     has no augmentation. The patients that were set apart in the site's own training are marked as
-    validation items and not augmented. Pairs that are in ``out`` already, of the same
+    validation items and not augmented. With ``parts`` of 2 or more there are so many bundles, and
+    all pairs of a patient are in one of them: a server can then train by cross-fitting (see
+    :mod:`ppcmi_sf.training.cross_fit`). Pairs that are in ``out`` already, of the same
     files and with the same settings, are not made again. With ``noise``, latents are bounded and
     noised before they are protected.
 
@@ -153,7 +156,7 @@ def protect_training_pairs(
     ------
     PPCMIError
         The site cannot be loaded, the key was rotated or has expired, no case can be
-        read, or the disk is full.
+        read, there are fewer patients than parts, or the disk is full.
     """
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device, noise)
@@ -165,6 +168,8 @@ def protect_training_pairs(
     settings: tuple[object, ...] = (key.key_id, encoders, copies, precision, record, parties)
     if noise is not None:
         settings += (noise,)
+    if parts > 1:
+        settings += (("parts", parts),)
     asked = pairs_asked(cases, *settings)
     with work_lock(site_folder.root):
         sweep_leftovers(Path(out))
@@ -179,9 +184,10 @@ def protect_training_pairs(
             frame=record.frame,
         )
         report = ProtectReport(failures=list(data.failures))
-        pairs = _PairMaker(site, data, {case.name: case for case in cases}, copies, record.seed)
+        plans = _plans(data, cases, copies, parts, record.seed)
+        pairs = _PairMaker(site, data, {case.name: case for case in cases}, plans, record.seed)
         try:
-            for chunk in pairs.chunks():
+            for chunk in plans:
                 count = len(chunk)
                 header = bundle_header(
                     "training", site.study, key, encoders, addressed, count, precision
@@ -212,17 +218,16 @@ class _PairMaker:
     """Which pairs there are, and their latents."""
 
     def __init__(
-        self, site: Site, data: SiteData, cases: Mapping[str, Case], copies: int, seed: int
+        self,
+        site: Site,
+        data: SiteData,
+        cases: Mapping[str, Case],
+        plans: Sequence[Plan],
+        seed: int,
     ) -> None:
         self._site, self._data, self._cases, self._seed = site, data, cases, seed
-        self._augment = augmenter_for(site.study) if copies > 1 else None
-        self._plan = _plan(data, copies)
-        self.done, self.total = 0, len(self._plan)
-
-    def chunks(self) -> Iterator[Plan]:
-        """The pairs of each bundle."""
-        for start in range(0, self.total, MAX_TRAINING_ITEMS):
-            yield self._plan[start : start + MAX_TRAINING_ITEMS]
+        self._augment = augmenter_for(site.study)
+        self.done, self.total = 0, sum(len(plan) for plan in plans)
 
     def items(self, chunk: Plan) -> tuple[list[SentCase], list[SentItem]]:
         """For the registry: whose slices they are."""
@@ -254,7 +259,7 @@ class _PairMaker:
 
     def _load(self, part: GridSlices, index: int, copy: int) -> Pair:
         image, mask = part.images[index].astype(np.float32), part.masks[index]
-        if copy and self._augment is not None:
+        if copy:
             return self._augment(image, mask, (self._seed, copy, index))
         return image, mask
 
@@ -276,6 +281,29 @@ def _done_before(entry: PairsEntry, cases: Sequence[Case]) -> ProtectReport:
     failed = {name for name, _ in failures}
     skipped = [case.name for case in cases if case.name not in failed]
     return ProtectReport(skipped=skipped, failures=failures)
+
+
+def _plans(data: SiteData, cases: Sequence[Case], copies: int, parts: int, seed: int) -> list[Plan]:
+    """The pairs of each bundle; with several parts, all pairs of a patient are in one of them."""
+    plan = _plan(data, copies)
+    if parts == 1:
+        return [
+            plan[start : start + MAX_TRAINING_ITEMS]
+            for start in range(0, len(plan), MAX_TRAINING_ITEMS)
+        ]
+    known = set(data.training.cases)
+    learned = [case for case in cases if case.name in known]
+    number = {
+        case.name: at
+        for at, part in enumerate(split_by_group(learned, [1 / parts] * parts, seed))
+        for case in part
+    }
+    # What is set apart for validation is never learned from, so it may come in any bundle.
+    place = [number.get(part.cases[index], 0) for part, index, _ in plan]
+    return [
+        [entry for entry, at in zip(plan, place, strict=True) if at == wanted]
+        for wanted in range(parts)
+    ]
 
 
 def _plan(data: SiteData, copies: int) -> Plan:

@@ -16,6 +16,7 @@ from ppcmi_sf.training.contribution_checks import (
     ContributionReport,
     check_contributions,
 )
+from ppcmi_sf.training.cross_fit import train_cross_fitted
 from ppcmi_sf.training.loop import FitReport
 from ppcmi_sf.training.mapping import MappingOptions, train_mapping
 from ppcmi_sf.workflows.contributions import collect
@@ -43,6 +44,7 @@ def train_server(
     party: Party,
     *,
     device: torch.device,
+    cross_fit: bool = False,
     retrain: bool = False,
     again: bool = False,
 ) -> Job[ServerTrainingReport]:
@@ -58,6 +60,9 @@ def train_server(
         Training bundles of all sites.
     shares
         Transform share files, one per site (``escrow``); none in ``blind``.
+    cross_fit
+        Train by cross-fitting (:mod:`ppcmi_sf.training.cross_fit`): four trainings in place of one,
+        against membership inference. Each site has to give its patients in two bundles or more.
     retrain
         Replace the network that is there, for which bundles that were accepted before may be
         used once more.
@@ -78,13 +83,14 @@ def train_server(
         _require_untrained(server_folder, retrain)  # another command may have been quicker
         pairs = yield from read_pairs(study, given, party)
         contributions = yield from check_contributions(pairs, options.max_site_weight)
-        network, report = yield from train_mapping(
+        train = train_cross_fitted if cross_fit else train_mapping
+        network, report = yield from train(
             study,
             pairs,
             options,
             device=device,
             checkpoint=server_folder.checkpoint,
-            signature=given.signature(study.fingerprint, options),
+            signature=given.signature(study.fingerprint, options, cross_fit),
         )
         study.save(server_folder.study_file)
         server_folder.save_network(network, study, given.links.values(), given.shares)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
@@ -33,9 +31,9 @@ def read_pairs(study: StudySpec, given: Contributions, party: Party) -> Job[dict
     pairs: dict[str, SitePairs] = {}
     for site, checked in given.bundles.items():
         parts = []
-        for one in checked:
+        for number, one in enumerate(sorted(checked, key=lambda one: one.header.bundle_id)):
             yield Progress(len(pairs), len(given.bundles), f"Reading bundles of {site}")
-            parts.append(_read_bundle(server, one, party))
+            parts.append(_read_bundle(server, one, party, number))
             refuse_faults(parts[-1], site, str(one.path))
         pairs[site] = _join(parts)
     return pairs
@@ -55,7 +53,9 @@ def require_memory_for(study: StudySpec, given: Contributions) -> None:
     require_memory(2 * items * values * 2 * 2, torch.device("cpu"), "Holding the training pairs")
 
 
-def _read_bundle(server: MappingServer, checked: CheckedBundle, party: Party) -> SitePairs:
+def _read_bundle(
+    server: MappingServer, checked: CheckedBundle, party: Party, number: int
+) -> SitePairs:
     """Recover a record at a time, so that only its items are in float32 at once."""
     read: dict[Role, list[LatentPyramid]] = {"image": [], "mask": []}
     flags: list[bool] = []
@@ -72,19 +72,16 @@ def _read_bundle(server: MappingServer, checked: CheckedBundle, party: Party) ->
     image, mask = (
         LatentPyramid.concatenate(read[role]).map(torch.clone) for role in ("image", "mask")
     )
-    return SitePairs(image, mask, np.array(flags, dtype=np.bool_))
+    part = np.full(len(flags), number, np.int64)
+    return SitePairs(image, mask, np.array(flags, dtype=np.bool_), part)
 
 
 def _join(parts: list[SitePairs]) -> SitePairs:
     if len(parts) == 1:
         return parts[0]
-    first, *rest = parts
-    joined = first
-    for part in rest:
-        joined = replace(
-            joined,
-            inputs=LatentPyramid.concatenate([joined.inputs, part.inputs]),
-            targets=LatentPyramid.concatenate([joined.targets, part.targets]),
-            validation=np.concatenate([joined.validation, part.validation]),
-        )
-    return joined
+    return SitePairs(
+        LatentPyramid.concatenate([part.inputs for part in parts]),
+        LatentPyramid.concatenate([part.targets for part in parts]),
+        np.concatenate([part.validation for part in parts]),
+        np.concatenate([part.parts for part in parts if part.parts is not None]),
+    )

@@ -16,6 +16,7 @@ from ppcmi_sf.errors import (
     InputFileError,
     KeyFileError,
     ModelFileError,
+    PPCMIError,
     ResourceError,
     StudyError,
     TrainingError,
@@ -345,6 +346,33 @@ def test_pairs_are_divided_into_bundles_and_records(north, server, monkeypatch, 
     torch.testing.assert_close(
         recovered(server.read(whole).batch), torch.cat(latents), atol=1e-2, rtol=1e-2
     )
+
+
+def test_with_parts_every_patient_is_in_one_bundle(north, server, tmp_path):
+    cases = north.training[:12]
+    groups = {str(case.image.resolve()): case.group for case in cases}
+    whole = run(north.pairs(tmp_path / "whole", cases, copies=2))
+    report = run(north.pairs(tmp_path / "parts", cases, copies=2, parts=3))
+    assert (len(whole.written), len(report.written)) == (1, 3)
+    assert report.items == whole.items
+    found = []
+    for path in report.written:
+        batch = server.read(path).batch
+        sent = north.registry.items_of(peek(path, server.party.identity).bundle_id)
+        apart = dict(zip(batch.items, batch.validation, strict=True))
+        found.append({groups[source] for item, source, _ in sent if not apart[item]})
+    assert all(found)
+    assert len(set.union(*found)) == sum(len(part) for part in found)
+    # The same in one bundle is another export, and the same once more is none.
+    assert len(run(north.pairs(tmp_path / "parts", cases, copies=2)).written) == 1
+    assert run(north.pairs(tmp_path / "parts", cases, copies=2, parts=3)).written == []
+
+
+def test_there_are_no_more_parts_than_patients(north, tmp_path):
+    with pytest.raises(PPCMIError, match="cannot be split into 50 parts") as caught:
+        run(north.pairs(tmp_path / "p", north.training[:12], parts=50))
+    assert caught.value.hint
+    assert not list(tmp_path.rglob("*.ppcmi"))
 
 
 def test_slices_of_a_volume_are_numbered(north, server, make_volume, tmp_path):

@@ -269,6 +269,27 @@ def test_a_server_s_training_goes_on_after_a_stop(server, files, tmp_path):
     assert names[0] == names[1]
 
 
+def test_cross_fitting_wants_patients_in_several_bundles(server, tmp_path):
+    error = refused(
+        server, TrainingError, "of site 'north' came in one", tmp_path / "s", cross_fit=True
+    )
+    assert "--parts 3" in error.hint
+
+
+def test_cross_fitting_from_parts_leaves_one_network(server, north, south, files, tmp_path):
+    bundles = []
+    for site in (north, south):
+        bundles += run(site.pairs(tmp_path / site.name, copies=1, parts=3)).written
+    shares = [
+        share_file(site, tmp_path / f"{site.name}{SHARE}", site.key) for site in (north, south)
+    ]
+    report = run(server.train(tmp_path / "s", bundles, shares, cross_fit=True))
+    assert set(report.pairs) == {"north", "south-1"}
+    left = set(files(tmp_path / "s"))
+    assert "mapping_network.safetensors" in left
+    assert not [name for name in left if "checkpoint" in name]
+
+
 def test_what_was_accepted_is_noted_with_its_digest(server, escrow):
     noted = {entry.bundle_id: entry.digest for entry in server.party.home.log.entries()}
     for path in escrow.bundles:

@@ -42,11 +42,11 @@ from ppcmi_sf.audit.likeness import (
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
-from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.subject import GroupedSlices, Partner, Subject, choose
 from ppcmi_sf.audit.surrogates import partners_of
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job
+from ppcmi_sf.stages import Stages
 
 SSIM_AIM = 0.34
 OWN_ABOVE_OTHERS = "SSIM with the own original above that with another patient's, as sent"

@@ -40,10 +40,10 @@ from ppcmi_sf.audit.invariants import norm_map
 from ppcmi_sf.audit.likeness import mean_measurement
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
-from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose, divide
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.stages import Stages
 
 KNOWN = (1, 2, 5, 20)
 ERROR_AIM = 0.9

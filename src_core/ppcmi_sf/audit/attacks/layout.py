@@ -59,12 +59,12 @@ from ppcmi_sf.audit.neighbours import (
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
-from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
 from ppcmi_sf.audit.surrogates import attackers_autoencoder
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.stages import Stages
 from ppcmi_sf.study import ScaleSpec
 
 Numbers = npt.NDArray[np.float64]

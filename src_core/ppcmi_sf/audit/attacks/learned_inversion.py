@@ -55,11 +55,11 @@ from ppcmi_sf.audit.likeness import (
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
-from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose, divide
 from ppcmi_sf.audit.surrogates import attackers_autoencoder
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.stages import Stages
 
 KNOWN = (1, 5, 20, 100)
 QUICK_KNOWN = (20,)

@@ -36,13 +36,13 @@ from ppcmi_sf.audit.poison import POISON_WORDS, Poison, flip_classes, poisoned
 from ppcmi_sf.audit.result import Attack, AttackResult, Measurement
 from ppcmi_sf.audit.shadow_models import take_pairs
 from ppcmi_sf.audit.short_training import fit_for_steps
-from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.statistics import mean_interval
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
 from ppcmi_sf.errors import BundleContentError, PPCMIError, TrainingError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job, Progress
+from ppcmi_sf.stages import Stages
 from ppcmi_sf.training.contribution_checks import check_contributions, refuse_faults
 from ppcmi_sf.training.dataset import GridSlices
 from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping

@@ -47,11 +47,11 @@ from ppcmi_sf.audit.shadow_models import (
     take_pairs,
     train_shadow_network,
 )
-from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.statistics import auc_interval, resolvable, tpr_at_fpr
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.progress import Job
+from ppcmi_sf.stages import Stages
 from ppcmi_sf.training.mapping import SitePairs
 
 AIM = (0.47, 0.53)

@@ -47,10 +47,10 @@ from ppcmi_sf.audit.likeness import (
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
-from ppcmi_sf.audit.stages import Stages
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job
+from ppcmi_sf.stages import Stages
 
 WRONG_KEYS = 3
 RIGHT = "planted weakness: the right key"

@@ -1,4 +1,4 @@
-"""The progress of an attack that consists of several jobs: it never goes back."""
+"""The progress of a job that consists of several: it never goes back."""
 
 from __future__ import annotations
 
