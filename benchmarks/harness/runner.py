@@ -224,10 +224,8 @@ class _Run:
             sent = fedavg_bytes(task.model, len(sites), stage.notes["rounds"])
         else:
             every = list(sites.values())
-            task, sent = (
-                train_unet(study, every, self.seed, self._budget, self.plan, stage, self.device),
-                0,
-            )
+            task = train_unet(study, every, self.seed, self._budget, self.plan, stage, self.device)
+            sent = 0
         predict = task.predict
         cases = self._scores(study, sites, lambda _name: predict)
         return Outcome([stage], cases, {"unet": count_parameters(task.model)}, {"training": sent})
