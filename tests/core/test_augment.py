@@ -97,3 +97,10 @@ def test_what_comes_from_outside_is_black_and_background():
         assert (labels[outside] == 0).mean() > 0.99 if outside.any() else (labels == 1).all()
         shares.append(outside.mean())
     assert max(shares) > 0.05
+
+
+def test_no_copy_is_the_image_itself_or_another_copy(augmenter, pair):
+    """Pairs that come twice would count twice, and a server would ask why."""
+    copies = {augmenter(*pair, (seed,))[0].tobytes() for seed in range(300)}
+    assert len(copies) == 300
+    assert pair[0].tobytes() not in copies

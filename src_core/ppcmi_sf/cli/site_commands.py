@@ -213,12 +213,8 @@ def protect(
     cases, problems = find(images, layout, masks, need_masks=pairs)
     chosen = pick_device(device)
     latent_noise = LatentNoise.at(noise)
-    if pairs and (slice_axis, frame, series) != (None, None, None):
-        raise PPCMIError(
-            "With --pairs, volumes are cut as they were in 'ppcmi site train'.",
-            hint="Leave out --slice-axis, --frame and --series.",
-        )
     if pairs:
+        _require_no_view(slice_axis, frame, series)
         job = protect_training_pairs(
             site_dir,
             client_key,
@@ -255,6 +251,14 @@ def protect(
     names = ", ".join(f"'{card.name}'" for card in recipients)
     say(f"Encrypted to {names}: nobody else can open them. What they hold remains patient data.")
     fail_if_partial(failures, len(cases) - len(report.failures))
+
+
+def _require_no_view(slice_axis: int | None, frame: int | None, series: str | None) -> None:
+    if (slice_axis, frame, series) != (None, None, None):
+        raise PPCMIError(
+            "With --pairs, volumes are cut as they were in 'ppcmi site train'.",
+            hint="Leave out --slice-axis, --frame and --series.",
+        )
 
 
 def find(

@@ -52,11 +52,13 @@ class Augmenter:
         flips = self._flips(rng)
         if flips:
             values, labels = torch.flip(values, flips), torch.flip(labels, flips)
-        if rng.random() < AFFINE_PROBABILITY:
+        moved = rng.random() < AFFINE_PROBABILITY
+        adjusted = rng.random() < GAMMA_PROBABILITY
+        if moved or not adjusted:  # else it may be a copy that is no other, and counts twice
             grid = self._grid(rng)
             values = _sample(values, grid, "bilinear")
             labels = _sample(labels.float(), grid, "nearest").to(torch.uint8)
-        if rng.random() < GAMMA_PROBABILITY:
+        if adjusted:
             values = _adjusted(values, float(rng.uniform(*GAMMA)))
         return np.array(values.clamp(0.0, 1.0).numpy()), np.array(labels[0].numpy())
 

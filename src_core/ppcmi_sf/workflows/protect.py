@@ -164,13 +164,8 @@ def protect_training_pairs(
     if copies is None:
         copies = default_copies(site.study)
     record, ledger = site_folder.record(), site_folder.pairs
-    parties = (addressed.party.identity.fingerprint, addressed.fingerprints)
-    settings: tuple[object, ...] = (key.key_id, encoders, copies, precision, record, parties)
-    if noise is not None:
-        settings += (noise,)
-    if parts > 1:
-        settings += (("parts", parts),)
-    asked = pairs_asked(cases, *settings)
+    settings = _recipients_and_options(addressed, noise, parts)
+    asked = pairs_asked(cases, key.key_id, encoders, copies, precision, record, *settings)
     with work_lock(site_folder.root):
         sweep_leftovers(Path(out))
         before = ledger.find(asked, Path(out))
@@ -281,6 +276,15 @@ def _done_before(entry: PairsEntry, cases: Sequence[Case]) -> ProtectReport:
     failed = {name for name, _ in failures}
     skipped = [case.name for case in cases if case.name not in failed]
     return ProtectReport(skipped=skipped, failures=failures)
+
+
+def _recipients_and_options(
+    addressed: Addressed, noise: LatentNoise | None, parts: int
+) -> list[object]:
+    """To whom the pairs go, and what of noise and parts is not as usual."""
+    found: list[object] = [(addressed.party.identity.fingerprint, addressed.fingerprints)]
+    found += [noise] if noise is not None else []
+    return [*found, ("parts", parts)] if parts > 1 else found
 
 
 def _plans(data: SiteData, cases: Sequence[Case], copies: int, parts: int, seed: int) -> list[Plan]:
