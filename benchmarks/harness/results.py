@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
+from ppcmi_sf.device import device_model
 from ppcmi_sf.files import write_text
 
 FORMAT = 1
@@ -91,7 +92,7 @@ def provenance() -> dict[str, Any]:
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "machine": {
-            "processor": platform.processor() or platform.machine(),
+            "processor": device_model(torch.device("cpu")),
             "threads": torch.get_num_threads(),
         },
     }

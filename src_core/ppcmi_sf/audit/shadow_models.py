@@ -124,4 +124,5 @@ def _fit(items: int, steps: int, number: int) -> FitOptions:
 
 def take_pairs(pairs: SitePairs, chosen: npt.NDArray[np.bool_]) -> SitePairs:
     """Some of the pairs, all of them for training."""
-    return replace(pairs.take(chosen), validation=np.zeros(int(chosen.sum()), np.bool_))
+    picked = pairs.take(np.flatnonzero(chosen))
+    return replace(picked, validation=np.zeros_like(picked.validation))

@@ -60,7 +60,8 @@ class Augmenter:
             labels = _sample(labels.float(), grid, "nearest").to(torch.uint8)
         if adjusted:
             values = _adjusted(values, float(rng.uniform(*GAMMA)))
-        return np.array(values.clamp(0.0, 1.0).numpy()), np.array(labels[0].numpy())
+        # The clamped image is new already; the mask may still be the one that was given.
+        return np.asarray(values.clamp(0.0, 1.0).numpy()), np.array(labels[0].numpy())
 
     def _flips(self, rng: np.random.Generator) -> list[int]:
         sideways, upside_down = rng.random(2) < FLIP_PROBABILITY

@@ -68,9 +68,14 @@ def train_cross_fitted(
     for fold, kept in enumerate(checkpoints):
         if not any((numbers == fold).any() for numbers in folds.values()):
             continue  # every site's patients are in two parts
-        others = {name: site.take(folds[name] != fold) for name, site in pairs.items()}
         job = train_mapping(
-            study, others, options, device=device, checkpoint=kept, signature=signature
+            study,
+            # Held by this training alone: two such copies at once would not fit where one does.
+            {name: site.take(np.flatnonzero(folds[name] != fold)) for name, site in pairs.items()},
+            options,
+            device=device,
+            checkpoint=kept,
+            signature=signature,
         )
         words = f"Without part {fold + 1} of {FOLDS}"
         network, _ = yield from stages.run(job, message=words)

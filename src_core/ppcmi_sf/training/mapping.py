@@ -47,12 +47,12 @@ class SitePairs:
     validation: npt.NDArray[np.bool_]
     parts: npt.NDArray[np.int64] | None = None
 
-    def take(self, chosen: npt.NDArray[np.bool_]) -> SitePairs:
-        """Some of the pairs, by a flag for each."""
-        index = torch.from_numpy(np.flatnonzero(chosen))
-        parts = None if self.parts is None else self.parts[chosen]
+    def take(self, indices: npt.NDArray[np.intp]) -> SitePairs:
+        """Some of the pairs, in this order."""
+        index = torch.from_numpy(indices)
+        parts = None if self.parts is None else self.parts[indices]
         inputs, targets = self.inputs.items_at(index), self.targets.items_at(index)
-        return SitePairs(inputs, targets, self.validation[chosen], parts)
+        return SitePairs(inputs, targets, self.validation[indices], parts)
 
 
 @dataclass(frozen=True)

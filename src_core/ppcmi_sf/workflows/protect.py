@@ -180,7 +180,8 @@ def protect_training_pairs(
         )
         report = ProtectReport(failures=list(data.failures))
         plans = _plans(data, cases, copies, parts, record.seed)
-        pairs = _PairMaker(site, data, {case.name: case for case in cases}, plans, record.seed)
+        total = sum(len(plan) for plan in plans)
+        pairs = _PairMaker(site, data, {case.name: case for case in cases}, total, record.seed)
         try:
             for chunk in plans:
                 count = len(chunk)
@@ -213,16 +214,11 @@ class _PairMaker:
     """Which pairs there are, and their latents."""
 
     def __init__(
-        self,
-        site: Site,
-        data: SiteData,
-        cases: Mapping[str, Case],
-        plans: Sequence[Plan],
-        seed: int,
+        self, site: Site, data: SiteData, cases: Mapping[str, Case], total: int, seed: int
     ) -> None:
         self._site, self._data, self._cases, self._seed = site, data, cases, seed
         self._augment = augmenter_for(site.study)
-        self.done, self.total = 0, sum(len(plan) for plan in plans)
+        self.done, self.total = 0, total
 
     def items(self, chunk: Plan) -> tuple[list[SentCase], list[SentItem]]:
         """For the registry: whose slices they are."""

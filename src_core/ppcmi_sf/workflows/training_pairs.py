@@ -31,9 +31,9 @@ def read_pairs(study: StudySpec, given: Contributions, party: Party) -> Job[dict
     pairs: dict[str, SitePairs] = {}
     for site, checked in given.bundles.items():
         parts = []
-        for number, one in enumerate(sorted(checked, key=lambda one: one.header.bundle_id)):
+        for one in checked:
             yield Progress(len(pairs), len(given.bundles), f"Reading bundles of {site}")
-            parts.append(_read_bundle(server, one, party, number))
+            parts.append(_read_bundle(server, one, party))
             refuse_faults(parts[-1], site, str(one.path))
         pairs[site] = _join(parts)
     return pairs
@@ -53,9 +53,7 @@ def require_memory_for(study: StudySpec, given: Contributions) -> None:
     require_memory(2 * items * values * 2 * 2, torch.device("cpu"), "Holding the training pairs")
 
 
-def _read_bundle(
-    server: MappingServer, checked: CheckedBundle, party: Party, number: int
-) -> SitePairs:
+def _read_bundle(server: MappingServer, checked: CheckedBundle, party: Party) -> SitePairs:
     """Recover a record at a time, so that only its items are in float32 at once."""
     read: dict[Role, list[LatentPyramid]] = {"image": [], "mask": []}
     flags: list[bool] = []
@@ -72,8 +70,7 @@ def _read_bundle(
     image, mask = (
         LatentPyramid.concatenate(read[role]).map(torch.clone) for role in ("image", "mask")
     )
-    part = np.full(len(flags), number, np.int64)
-    return SitePairs(image, mask, np.array(flags, dtype=np.bool_), part)
+    return SitePairs(image, mask, np.array(flags, dtype=np.bool_))
 
 
 def _join(parts: list[SitePairs]) -> SitePairs:
@@ -83,5 +80,5 @@ def _join(parts: list[SitePairs]) -> SitePairs:
         LatentPyramid.concatenate([part.inputs for part in parts]),
         LatentPyramid.concatenate([part.targets for part in parts]),
         np.concatenate([part.validation for part in parts]),
-        np.concatenate([part.parts for part in parts if part.parts is not None]),
+        np.repeat(np.arange(len(parts)), [len(part.validation) for part in parts]),
     )
