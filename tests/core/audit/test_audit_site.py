@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from typer.main import get_command
 
 from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.dates import valid_from_today
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.progress import run
@@ -46,7 +47,8 @@ def files(tmp_path_factory, ellipses, make_cases, audit_study):
             table.writelines(f"{case.image.name},{case.group}\n" for case in cases[name])
     for name in ("north", "south"):
         run(train_site(root / name, study, name, cases[name], OPTIONS, device=CPU))
-    key = ClientKey.generate("north", study.fingerprint)
+    # A key of its own in each run would be another figure in each run, and four items are few.
+    key = ClientKey("north", study.fingerprint, 1, bytes(range(32)), valid_from_today())
     key.save(root / "north.ppcmikey", read_passphrase_file(root / "pass"))
     return root, cases, key
 
