@@ -54,7 +54,6 @@ def main() -> None:
         epochs=arguments.epochs,
         batch_size=8,
         learning_rate=2e-3,
-        patience=arguments.epochs,
         seed=arguments.seed,
     )
     task = UNetTask(
@@ -70,8 +69,8 @@ def main() -> None:
 
     report = run(fit(task, options), show)
     print(
-        f"Trained in {time.monotonic() - started:.0f} s, best epoch {report.best_epoch} "
-        f"of {report.epochs}, {sum(p.numel() for p in task.model.parameters())} parameters"
+        f"Trained in {time.monotonic() - started:.0f} s, {report.epochs} epochs, "
+        f"{sum(p.numel() for p in task.model.parameters())} parameters"
     )
     for case in find_cases(arguments.split / "test"):
         image = read_image(case.image)

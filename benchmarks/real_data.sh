@@ -40,7 +40,7 @@ for site in north south west; do
     if [ ! -f "$out/sites/$site/training.json" ]; then
         timed "train $site" "$bin/ppcmi" site train "$out/split/$site" --study "$study" \
             --name "$site" --site-dir "$out/sites/$site" \
-            --epochs "$site_epochs" --patience "$site_epochs" --seed "$seed"
+            --epochs "$site_epochs" --seed "$seed"
     fi
     if ! ls "$out/outbox/$site"/*.ppcmi > /dev/null 2>&1; then
         timed "protect pairs $site" "$bin/ppcmi" site protect "$out/split/$site" --pairs \
@@ -57,7 +57,7 @@ read -ra server <<< "$(as_party "$out" server)"
 if [ ! -f "$out/server/mapping_network.safetensors" ]; then
     timed "train server" "$bin/ppcmi" server train "$out"/outbox/{north,south,west} \
         --study "$study" --server-dir "$out/server" "${shares[@]}" \
-        --epochs "$server_epochs" --patience "$server_epochs" --seed "$seed" "${server[@]}"
+        --epochs "$server_epochs" --seed "$seed" "${server[@]}"
 fi
 for site in north south west; do
     read -ra me <<< "$(as_party "$out" "$site")"

@@ -115,15 +115,13 @@ class Cost:
 
 def options_for(step: Step, seed: int) -> FitOptions:
     """Engine options that do not stop early; epochs are set by the budget."""
-    return FitOptions(
-        batch_size=step.batch_size, learning_rate=step.learning_rate, patience=10**6, seed=seed
-    )
+    return FitOptions(batch_size=step.batch_size, learning_rate=step.learning_rate, seed=seed)
 
 
 def measure(task: Task[Any], options: FitOptions, budget: float) -> Cost:
     """Time some steps and one validation, and put the weights back."""
     before = deepcopy(task.model.state_dict())
-    job = fit(Portioned(task, MOST_TRIAL_STEPS), replace(options, epochs=1, patience=1))
+    job = fit(Portioned(task, MOST_TRIAL_STEPS), replace(options, epochs=1))
     steps: list[float] = []
     started = last = time.process_time()
     for progress in job:
@@ -168,7 +166,7 @@ def portions(cost: Cost, budget: float, most_steps: int, checks: int) -> tuple[i
 def fit_within(
     task: Task[Any], options: FitOptions, budget: float, plan: Plan, stage: Stage
 ) -> FitReport:
-    """Train a task for a budget, leave the best weights in it, and note what it took."""
+    """Train a task for a budget, leave the last weights in it, and note what it took."""
     cost = measure(task, options, budget)
     checks, steps = portions(cost, budget, plan.max_epochs * task.steps(), plan.checks)
     with timed(stage):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -141,7 +140,7 @@ def train_fedavg(
     """Federated averaging (McMahan et al., AISTATS 2017), weighted by the sites' slices.
 
     Each site keeps its optimiser; the learning rate falls over all rounds. After each round the
-    sites tell their validation loss of the average, and the best average is kept.
+    sites tell their validation loss of the average; as in all trainings here, the last one is kept.
     """
     options = options_for(plan.steps.unet, seed)
     tasks = {
@@ -200,7 +199,6 @@ def _average_rounds(
     local = {name: _Local(task, local_epochs) for name, task in tasks.items()}
     whole = replace(options, epochs=rounds)
     jobs = {name: fit(one, whole) for name, one in local.items()}
-    best, best_loss = deepcopy(next(iter(tasks.values())).model.state_dict()), float("inf")
     curve: list[float] = []
     for number in range(rounds):
         for name, job in jobs.items():
@@ -211,13 +209,10 @@ def _average_rounds(
             task.model.load_state_dict(average)
             losses.append(validation_loss(task))
         known = [loss for loss in losses if loss is not None]
-        loss = sum(known) / len(known) if known else -float(number)  # without any: the last
-        curve.append(loss)
-        if loss < best_loss:
-            best, best_loss = deepcopy(average), loss
-    for name, job in jobs.items():
+        if known:
+            curve.append(sum(known) / len(known))
+    for job in jobs.values():
         job.close()
-        tasks[name].model.load_state_dict(best)
     stage.losses = {"validation": curve}
 
 

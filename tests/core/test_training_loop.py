@@ -278,15 +278,25 @@ def test_early_stopping_keeps_the_best_weights():
     task = Line(validation=[0], validation_losses=[5.0, 3.0, 4.0, 3.5, 9.0, 1.0])
     report = run(fit(task, FitOptions(epochs=20, patience=3, learning_rate=0.1)))
     assert (report.epochs, report.best_epoch, report.best_loss) == (5, 2, 3.0)
+    assert (report.kept_epoch, report.kept_loss) == (2, 3.0)
     assert torch.equal(task.model.weight, task.weights[1])
     assert not torch.equal(task.weights[1], task.weights[-1])
     assert not task.model.training
 
 
+def test_without_patience_the_last_weights_are_kept_and_nothing_stops_early():
+    task = Line(validation=[0], validation_losses=[5.0, 3.0, *(4.0 + n for n in range(8))])
+    report = run(fit(task, FitOptions(epochs=10, learning_rate=0.1)))
+    assert (report.epochs, report.kept_epoch, report.kept_loss) == (10, 10, 11.0)
+    assert (report.best_epoch, report.best_loss) == (2, 3.0)
+    assert torch.equal(task.model.weight, task.weights[-1])
+    assert not torch.equal(task.weights[1], task.weights[-1])
+
+
 def test_without_validation_the_last_weights_are_kept():
     task = Line()
     report = run(fit(task, FitOptions(epochs=30, patience=2, learning_rate=0.1)))
-    assert (report.epochs, report.best_epoch) == (30, 30)
+    assert (report.epochs, report.kept_epoch, report.kept_loss) == (30, 30, None)
     assert report.validation_losses == []
     assert abs(float(task.model.weight.detach()) - 2) < 0.2
 

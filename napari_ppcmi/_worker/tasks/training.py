@@ -82,8 +82,8 @@ def train_site(_desk: Desk, request: TrainSite) -> Job[SiteTrained]:
         site_folder=request.site_folder,
         training_slices=report.training_slices,
         validation_slices=report.validation_slices,
-        image_loss=report.image.best_loss,
-        mask_loss=report.mask.best_loss,
+        image_loss=report.image.kept_loss,
+        mask_loss=report.mask.kept_loss,
         mask_dice=report.mask_dice,
         problems=batch_problems(problems + report.failures),
     )
@@ -181,7 +181,7 @@ def _server_trained(folder: Path, report: ServerTrainingReport) -> ServerTrained
         server_folder=folder,
         pairs=report.pairs,
         parameters=report.parameters,
-        loss=report.fit.best_loss,
+        loss=report.fit.kept_loss,
     )
 
 

@@ -17,14 +17,13 @@ def fit_for_steps(
 ) -> FitOptions:
     """As many whole passes over the items as make about ``steps`` steps, and one at least.
 
-    Nothing stops such a training early: there is no validation part.
+    There is no validation part.
     """
     epochs = max(1, steps // max(1, batch_count(items, batch_size)))
     return FitOptions(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,
-        patience=epochs,
         seed=seed,
     )
 

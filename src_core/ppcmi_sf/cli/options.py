@@ -110,13 +110,18 @@ NoiseOption = Annotated[
 MasksOption = Annotated[
     Path | None, typer.Option("--masks", help="Folder of the masks, if it is elsewhere.")
 ]
-EpochsOption = Annotated[int, typer.Option("--epochs", min=1, help="At most so many.")]
+EpochsOption = Annotated[int, typer.Option("--epochs", min=1, help="Passes, at most.")]
 BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Items a step.")]
 LearningRateOption = Annotated[
     float, typer.Option("--learning-rate", min=1e-7, max=1, help="Peak rate of AdamW.")
 ]
 PatienceOption = Annotated[
-    int, typer.Option("--patience", min=1, help="Stop after so many epochs without gain.")
+    int | None,
+    typer.Option(
+        "--patience",
+        min=1,
+        help="Stop after so many epochs without a better validation loss, and keep the best.",
+    ),
 ]
 SliceAxisOption = Annotated[
     int | None, typer.Option("--slice-axis", min=0, max=2, help="Cut volumes along this axis.")

@@ -29,9 +29,9 @@ def fit_fields(fit: FitReport) -> dict[str, Any]:
 
 
 def fit_line(fit: FitReport) -> str:
-    """``best epoch 3 of 10, validation loss 0.1234``."""
-    loss = "" if fit.best_loss is None else f", validation loss {fit.best_loss:.4f}"
-    return f"best epoch {fit.best_epoch} of {fit.epochs}{loss}"
+    """``weights of epoch 3 of 10, validation loss 0.1234``."""
+    loss = "" if fit.kept_loss is None else f", validation loss {fit.kept_loss:.4f}"
+    return f"weights of epoch {fit.kept_epoch} of {fit.epochs}{loss}"
 
 
 def already(skipped: Sequence[object], how_to_replace: str = "") -> str:

@@ -18,13 +18,13 @@ def save_checkpoint(
     path: Path,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    best: dict[str, Tensor],
+    kept: dict[str, Tensor],
     report: dict[str, Any],
     signature: str,
 ) -> None:
-    """Write model, optimiser, best weights and report (atomically)."""
+    """Write model, optimiser, the weights to keep and report (atomically)."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in best.items()}
+    tensors |= {f"kept.{name}": value for name, value in kept.items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     # A copy each: safetensors refuses tensors that share memory.
@@ -40,7 +40,7 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, signature: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """Put a checkpoint's state into model and optimiser; give back report and best weights.
+    """Put a checkpoint's state into model and optimiser; give back report and the weights to keep.
 
     Returns ``None``, and changes nothing, when the file is damaged or of another
     signature: the training then starts anew.
@@ -54,11 +54,11 @@ def load_checkpoint(
         if metadata["checksum"] != _checksum(tensors, metadata["report"]):
             return None
         report: dict[str, Any] = json.loads(metadata["report"])
-        parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"model": {}, "kept": {}, "optimizer": {}}
         for name, value in tensors.items():
             part, rest = name.split(".", 1)
             parts[part][rest] = value
-        if not _shapes(parts["model"]) == _shapes(parts["best"]) == _shapes(model.state_dict()):
+        if not _shapes(parts["model"]) == _shapes(parts["kept"]) == _shapes(model.state_dict()):
             return None  # of another version; load_state_dict would take over what does fit
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
@@ -69,7 +69,7 @@ def load_checkpoint(
         moments.setdefault(int(index), {})[field] = value
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    return report, parts["best"]
+    return report, parts["kept"]
 
 
 def _shapes(state: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:

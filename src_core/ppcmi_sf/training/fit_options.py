@@ -23,7 +23,8 @@ class FitOptions:
     learning_rate
         Peak rate of AdamW; warms up linearly, then falls along a cosine.
     patience
-        Stop after so many epochs without a better validation loss.
+        Stop after so many epochs without a better validation loss, and keep the best weights.
+        ``None``: train for all epochs and keep the last, when the rate has fallen to its end.
     seed
         Fixes initial weights, order and augmentation.
     weight_decay
@@ -33,12 +34,13 @@ class FitOptions:
     epochs: int = 100
     batch_size: int = 8
     learning_rate: float = 2e-3
-    patience: int = 30
+    patience: int | None = None
     seed: int = 0
     weight_decay: float = 1e-4
 
     def __post_init__(self) -> None:
-        if min(self.epochs, self.batch_size, self.patience) < 1 or not self.learning_rate > 0:
+        patience = 1 if self.patience is None else self.patience
+        if min(self.epochs, self.batch_size, patience) < 1 or not self.learning_rate > 0:
             raise TrainingError(
                 "Epochs, batch size, patience and learning rate must be above 0.",
                 hint="Leave the option out to get its default.",
@@ -49,7 +51,7 @@ class FitOptions:
 
 AUTOENCODER_FIT = FitOptions()
 # Short: more passes over the pairs only learn them by heart (docs/decisions/0021, 0025).
-MAPPING_FIT = FitOptions(epochs=10, batch_size=24, learning_rate=1e-3, patience=10)
+MAPPING_FIT = FitOptions(epochs=10, batch_size=24, learning_rate=1e-3)
 JOINING_FIT = FitOptions(epochs=100, batch_size=24, learning_rate=3e-3, patience=30)
 ENCODER_ALIGNMENT_FIT = FitOptions(epochs=30, batch_size=8, learning_rate=1e-3, patience=10)
 ALIGNMENT_FIT = FitOptions(epochs=20, batch_size=16, learning_rate=3e-4, patience=10)

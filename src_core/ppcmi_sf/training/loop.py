@@ -54,13 +54,31 @@ class Task(Protocol[Batch]):
 
 @dataclass
 class FitReport:
-    """How a training went: losses per epoch, and the epoch whose weights were kept."""
+    """How a training went.
+
+    Attributes
+    ----------
+    epochs
+        Passes that were made.
+    kept_epoch
+        The one whose weights were kept: the last, or with patience the best.
+    best_epoch, best_loss
+        Where the validation loss was lowest; ``None`` and the last epoch without validation.
+    train_losses, validation_losses
+        One for each epoch.
+    """
 
     epochs: int = 0
+    kept_epoch: int = 0
     best_epoch: int = 0
     best_loss: float | None = None
     train_losses: list[float] = field(default_factory=list)
     validation_losses: list[float] = field(default_factory=list)
+
+    @property
+    def kept_loss(self) -> float | None:
+        """Validation loss of the weights that were kept; ``None`` without validation."""
+        return self.validation_losses[self.kept_epoch - 1] if self.validation_losses else None
 
 
 class _Fit(Generic[Batch]):
@@ -70,7 +88,7 @@ class _Fit(Generic[Batch]):
             task.model.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self.report = FitReport()
-        self.best: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}
 
     def rate(self, step: int) -> float:
         total = self.options.epochs * self.task.steps()
@@ -131,24 +149,29 @@ class _Fit(Generic[Batch]):
         report = self.report
         report.epochs += 1
         report.train_losses.append(train_loss)
-        # Without a validation part the last weights are kept.
         if validation_loss is not None:
             report.validation_losses.append(validation_loss)
         best = math.inf if report.best_loss is None else report.best_loss
-        if validation_loss is None or validation_loss < best:
+        better = validation_loss is None or validation_loss < best
+        if better:
             report.best_loss, report.best_epoch = validation_loss, report.epochs
-            self.best = deepcopy(self.task.model.state_dict())
+        # A patient or two that are set apart cannot tell which of two epochs is the better one
+        # (docs/decisions/0029), so without patience the last weights are kept.
+        if better or self.options.patience is None:
+            report.kept_epoch = report.epochs
+            self.kept = deepcopy(self.task.model.state_dict())
 
     @property
     def finished(self) -> bool:
-        waited = self.report.epochs - self.report.best_epoch
-        return self.report.epochs >= self.options.epochs or waited >= self.options.patience
+        report, patience = self.report, self.options.patience
+        waited = report.epochs - report.best_epoch
+        return report.epochs >= self.options.epochs or (patience is not None and waited >= patience)
 
 
 def fit(
     task: Task[Batch], options: FitOptions, *, checkpoint: Path | None = None, signature: str = ""
 ) -> Job[FitReport]:
-    """Train ``task.model`` and leave the best weights in it.
+    """Train ``task.model`` and leave the last weights in it, or with patience the best.
 
     Parameters
     ----------
@@ -173,7 +196,7 @@ def fit(
     if checkpoint is not None and checkpoint.is_file():
         loaded = load_checkpoint(checkpoint, task.model, state.optimizer, signature)
         if loaded is not None:
-            fields, state.best = loaded
+            fields, state.kept = loaded
             state.report = FitReport(**fields)
     try:
         yield state.progress(state.report.epochs * task.steps(), "starting")
@@ -186,7 +209,7 @@ def fit(
                     checkpoint,
                     task.model,
                     state.optimizer,
-                    state.best,
+                    state.kept,
                     vars(state.report),
                     signature,
                 )
@@ -196,6 +219,6 @@ def fit(
             f"{task.name}: the device ran out of memory.",
             hint="Use a smaller batch size (--batch-size) or another device (--device cpu).",
         ) from error
-    task.model.load_state_dict(state.best)
+    task.model.load_state_dict(state.kept)
     task.model.eval()
     return state.report
