@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from napari_ppcmi._protocol.keys import IdentityInfo
 from napari_ppcmi._protocol.message import Answer, Failure, NoiseLevel, Request
 
 Purpose = Literal["query", "training"]
+Parts = Annotated[int, Field(ge=1, le=100)]
 
 
 class CaseInfo(Answer):
@@ -60,6 +63,8 @@ class ReviewExport(Request):
     ----------
     recipients
         Fingerprints; this site's own stands for the mapping network on this computer.
+    parts
+        Training pairs in so many bundles, each patient in one of them.
     noise
         Level of the noise on the latents; 0 is none.
     """
@@ -69,6 +74,7 @@ class ReviewExport(Request):
     recipients: tuple[str, ...]
     precision: Literal["float16", "float32", "int8"] = "float16"
     copies: int | None = None
+    parts: Parts = 1
     noise: NoiseLevel = 0.0
     device: str = "auto"
 
@@ -117,6 +123,7 @@ class WriteBundles(Request):
     out: Path
     precision: Literal["float16", "float32", "int8"] = "float16"
     copies: int | None = None
+    parts: Parts = 1
     noise: NoiseLevel = 0.0
     device: str = "auto"
 

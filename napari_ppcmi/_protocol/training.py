@@ -120,6 +120,8 @@ class TrainServer(Request):
     ----------
     bundles, shares
         Files, or folders of them.
+    cross_fit
+        Against membership inference: four trainings, from bundles in several parts.
     """
 
     study_file: Path
@@ -129,6 +131,7 @@ class TrainServer(Request):
     epochs: int = MAPPING_FIT.epochs
     batch_size: int = MAPPING_FIT.batch_size
     seed: int = 0
+    cross_fit: bool = False
     retrain: bool = False
     again: bool = False
     device: str = "auto"

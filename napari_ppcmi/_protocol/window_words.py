@@ -25,6 +25,9 @@ _PHRASES = (
     (r"Use --precision float32; if that fails too, train the autoencoders again",
      "Train the site models again ('Train site models', 'Replace what is there')"),
     (r"say so with --again", "say so when you are asked"),
+    (r"to protect its pairs again with --parts \S+?, or train without cross-fitting",
+     "to encode its pairs again with 'Patients in separate files' ('More settings' on the Encode "
+     "page), or train without 'Harder to tell who took part'"),
     (r"With --retrain", "With 'Replace what is there' under 'More settings'"),
     (r" \(ppcmi share-transform( --to)?\)", " ('Share for the mapping server…' on the Exchange "
      "page)"),

@@ -8,6 +8,7 @@ from weakref import ref
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QFileDialog,
     QFormLayout,
@@ -40,6 +41,7 @@ from napari_ppcmi._widgets.parts import FolderPicker, Section, button, listen, w
 from napari_ppcmi._widgets.review_dialog import ReviewDialog
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging import case_name
+from ppcmi_sf.training.fit_options import CROSS_FIT_FOLDS
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -106,10 +108,17 @@ class EncodePage(QWidget):
             "Random noise on all features that leave. It makes some attacks harder and the masks "
             "worse. If the training had noise, give the same here."
         )
+        self.apart = QCheckBox("Patients in &separate files", objectName="apart")
+        self.apart.setToolTip(
+            "For training: three files, each of other patients, in place of one. The mapping "
+            "server can then train so that it is harder to tell who took part."
+        )
         more = Section("More settings", "They are good as they are for most studies.")
         more.setObjectName("more_settings")
         rare = QWidget()
-        QFormLayout(rare).addRow("&Noise on features", self.noise)
+        rare_form = QFormLayout(rare)
+        rare_form.addRow("&Noise on features", self.noise)
+        rare_form.addRow(self.apart)
         more.addWidget(rare)
         self.review = button(
             "&Review what leaves…",
@@ -136,6 +145,10 @@ class EncodePage(QWidget):
     @property
     def _is_training(self) -> bool:
         return bool(self.purpose.currentData() == "training")
+
+    @property
+    def _parts(self) -> int:
+        return CROSS_FIT_FOLDS if self._is_training and self.apart.isChecked() else 1
 
     def add_layers(self) -> None:
         """Take the selected image layers; one that is no file yet is saved at the site first."""
@@ -179,6 +192,7 @@ class EncodePage(QWidget):
             purpose=purpose,
             cases=cases,
             recipients=recipients,
+            parts=self._parts,
             noise=self.noise.level,
             device=self._jobs.session.device,
         )
@@ -218,6 +232,7 @@ class EncodePage(QWidget):
             cases=cases,
             recipients=recipients,
             out=out,
+            parts=self._parts,
             noise=self.noise.level,
             device=self._jobs.session.device,
         )

@@ -137,14 +137,23 @@ def _bundle_sizes(
     request: ReviewExport, site: Site, record: TrainingRecord, slices: list[tuple[Case, int]]
 ) -> list[int]:
     """How many items each bundle holds."""
-    from ppcmi_sf.workflows.protect import MAX_TRAINING_ITEMS, default_copies
+    from ppcmi_sf.workflows.protect import MAX_TRAINING_ITEMS, default_copies, part_numbers
 
     if request.purpose == "query":
         return [count for _, count in slices]
     copies = default_copies(site.study) if request.copies is None else request.copies
-    left = sum(
-        count * (1 if case.group in record.validation_groups else copies) for case, count in slices
-    )
+    items = {
+        case.name: count * (1 if case.group in record.validation_groups else copies)
+        for case, count in slices
+    }
+    if request.parts > 1:
+        learned = [case for case, _ in slices if case.group not in record.validation_groups]
+        number = part_numbers(learned, request.parts, record.seed)
+        return [
+            sum(count for name, count in items.items() if number.get(name, 0) == part)
+            for part in range(request.parts)
+        ]
+    left = sum(items.values())
     sizes = [MAX_TRAINING_ITEMS] * (left // MAX_TRAINING_ITEMS)
     return sizes + [left % MAX_TRAINING_ITEMS] * bool(left % MAX_TRAINING_ITEMS)
 

@@ -9,8 +9,8 @@ from ppcmi_sf.audit.statistics import auc
 from ppcmi_sf.errors import TrainingError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import run
-from ppcmi_sf.training.cross_fit import FOLDS, fold_checkpoints, train_cross_fitted
-from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.training.cross_fit import fold_checkpoints, train_cross_fitted
+from ppcmi_sf.training.fit_options import CROSS_FIT_FOLDS, FitOptions
 from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping
 
 CPU = torch.device("cpu")
@@ -50,7 +50,7 @@ def advantage(network, members, others):
 
 @pytest.mark.slow
 def test_it_does_not_learn_the_members_truth_by_heart(study):
-    members, others = made_up(study, 0, FOLDS), made_up(study, 1)
+    members, others = made_up(study, 0, CROSS_FIT_FOLDS), made_up(study, 1)
     plain, _ = run(train_mapping(study, {"a": members}, OPTIONS, device=CPU))
     fitted, _ = run(train_cross_fitted(study, {"a": members}, OPTIONS, device=CPU))
     assert advantage(plain, members, others) > 0.95
@@ -81,7 +81,7 @@ def test_patients_in_one_bundle_cannot_be_left_out(study, parts):
 
 
 def test_a_stopped_training_goes_on_to_the_same_network(study, tmp_path):
-    members = {"a": made_up(study, 0, FOLDS)}
+    members = {"a": made_up(study, 0, CROSS_FIT_FOLDS)}
     options = MappingOptions(fit=FitOptions(epochs=2, batch_size=8))
     checkpoint = tmp_path / ".mapping_network.checkpoint.safetensors"
 

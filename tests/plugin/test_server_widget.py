@@ -41,6 +41,7 @@ class Given:
     study: Path
     home: Path
     bundles: Path
+    parts: Path
     shares: Path
     queries: Path
 
@@ -76,10 +77,11 @@ def given(tmp_path, monkeypatch, write_ellipses) -> Given:
     options = AutoencoderOptions(fit=FitOptions(epochs=1, batch_size=4), augment=False)
     run(train_site(site, study, "north", cases[:6], options, device=CPU))
     to = Addressed(parties["north"], [card])
-    pairs = protect_training_pairs(
-        site, key, cases[:6], tmp_path / "pairs", to, device=CPU, copies=1
-    )
-    run(pairs)
+    for folder, parts in (("pairs", 1), ("parts", 3)):
+        out = tmp_path / folder
+        run(protect_training_pairs(
+            site, key, cases[:6], out, to, device=CPU, copies=1, parts=parts
+        ))  # fmt: skip
     run(protect_queries(site, key, cases[6:], tmp_path / "queries", to, device=CPU))
     share = tmp_path / "shares" / "north.ppcmishare"
     write_share(share, key.transform_share(), parties["north"].identity, card)
@@ -87,6 +89,7 @@ def given(tmp_path, monkeypatch, write_ellipses) -> Given:
         tmp_path / "study.yaml",
         parties["server"].home.root,
         tmp_path / "pairs",
+        tmp_path / "parts",
         tmp_path / "shares",
         tmp_path / "queries",
     )
@@ -105,7 +108,9 @@ def click(qtbot, widget, button) -> None:
         button.click()
 
 
-def test_train_answer_and_give_away(qtbot, ask, widget, viewer_model, given, tmp_path):
+@pytest.fixture
+def ready(ask, widget, viewer_model, given, tmp_path):
+    """The page, unlocked and filled in."""
     jobs = jobs_for(viewer_model)
     jobs.session.home = given.home
     opened = ask(jobs, Unlock(home=given.home, identity_passphrase=PASSPHRASE))
@@ -116,6 +121,25 @@ def test_train_answer_and_give_away(qtbot, ask, widget, viewer_model, given, tmp
     widget.shares.line.setText(str(given.shares))
     widget.server_folder.line.setText(str(tmp_path / "server"))
     widget.settings.epochs.setValue(4)
+    return widget
+
+
+def test_harder_to_tell_who_took_part(qtbot, ready, given):
+    ready.cross_fit.setChecked(True)
+    click(qtbot, ready, ready.train)
+    told = ready.panel.error.text()
+    assert "came in one bundle" in told and "'Patients in separate files'" in told
+    assert "--" not in told
+    ready.bundles.line.setText(str(given.parts))
+    said = []
+    ready.panel.progressed.connect(lambda step: said.append(step.message))
+    click(qtbot, ready, ready.train)
+    assert "The mapping network is trained" in ready.summary.text(), ready.panel.error.text()
+    assert any("Without part 3 of 3" in text for text in said)
+
+
+def test_train_answer_and_give_away(qtbot, ready, given, tmp_path):
+    widget = ready
     click(qtbot, widget, widget.train)
     assert "The mapping network is trained" in widget.summary.text(), widget.panel.error.text()
     assert "of north" in widget.summary.text()

@@ -20,7 +20,7 @@ PLUGIN = Path(napari_ppcmi.__file__).parent
 # The window asks for passphrases itself, and has nothing to do with the system's keyring.
 ONLY_PARTLY_USED = {"passphrase.py"}
 # What the window has no button for; a test below tells when it has.
-NOT_USED = {"cli", "cross_fit"}
+NOT_USED = {"cli"}
 COMMAND_LINE = re.compile(r"(?<![\w-])--[a-z]|\bppcmi [a-z]|\bcommand\b|\b[Ss]witch\b")
 
 

@@ -27,7 +27,7 @@ from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.tasks import exchange, protect, reveal
 from ppcmi_sf import progress, secretfile
 from ppcmi_sf.bundle import BundleHeader
-from ppcmi_sf.errors import ContactError, InputFileError, KeyFileError
+from ppcmi_sf.errors import ContactError, InputFileError, KeyFileError, PPCMIError
 from ppcmi_sf.home import Home, Party
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.imaging import read_image
@@ -138,6 +138,26 @@ def test_a_review_needs_no_mapping_network_and_lists_problems(desk, cases, tmp_p
         progress.run(protect.review_export(desk, only))
 
 
+def with_masks(cases):
+    masks = Path(cases[0].image).parents[1] / "masks"
+    return tuple(case.model_copy(update={"mask": masks / case.image.name}) for case in cases)
+
+
+def test_patients_in_separate_files_are_reviewed_as_they_are_written(desk, cases, tmp_path):
+    request = ReviewExport(
+        purpose="training", cases=with_masks(cases), recipients=(own(desk),), copies=3, parts=2
+    )
+    review = progress.run(protect.review_export(desk, request))
+    assert (review.bundles, review.items) == (2, 6)
+    asked = WriteBundles(**request.model_dump(exclude={"device"}), out=tmp_path / "out")
+    written = progress.run(protect.write_bundles(desk, asked)).written
+    assert [scanned.items for scanned in scan(desk, tmp_path / "out")] == [3, 3]
+    assert sum(path.stat().st_size for path in written) == review.byte_count
+    more = request.model_copy(update={"parts": 3})
+    with pytest.raises(PPCMIError, match="cannot be split into 3 parts"):
+        progress.run(protect.review_export(desk, more))
+
+
 def spoil(mask: Path, how: str) -> None:
     labels = np.asarray(Image.open(mask))
     if how == "not readable":
@@ -203,10 +223,8 @@ def test_noise_is_told_before_the_yes_and_is_in_what_is_written(desk, cases, tmp
     told = progress.run(protect.review_export(desk, noisy)).noise
     assert told.startswith("noise of 50 (bound 3)") and "sent once" in told
     pairs = noisy.model_copy(update={"purpose": "training", "copies": 3, "noise": 0.5})
-    masks = Path(cases[0].image).parents[1] / "masks"
-    with_masks = tuple(c.model_copy(update={"mask": masks / c.image.name}) for c in cases)
     review = progress.run(
-        protect.review_export(desk, pairs.model_copy(update={"cases": with_masks}))
+        protect.review_export(desk, pairs.model_copy(update={"cases": with_masks(cases)}))
     )
     assert "sent 6 times" in review.noise and "no protection" in review.noise
 

@@ -92,6 +92,7 @@ def write_bundles(desk: Desk, request: WriteBundles) -> Job[BatchResult]:
             addressed,
             device=device,
             copies=request.copies,
+            parts=request.parts,
             precision=request.precision,
             noise=noise,
         )

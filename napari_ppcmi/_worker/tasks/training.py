@@ -149,6 +149,7 @@ def train_server(desk: Desk, request: TrainServer) -> Job[ServerTrained]:
         MappingOptions(fit=fit),
         party,
         device=choose_device(request.device),
+        cross_fit=request.cross_fit,
         retrain=request.retrain,
         again=request.again,
     )

@@ -27,10 +27,10 @@ from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.stages import Stages
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.training.fit_options import CROSS_FIT_FOLDS as FOLDS
 from ppcmi_sf.training.loop import FitReport
 from ppcmi_sf.training.mapping import MappingOptions, SitePairs, train_mapping
 
-FOLDS = 3  # trainings before the one whose network is kept
 BATCH = 16
 
 
@@ -45,8 +45,8 @@ def train_cross_fitted(
 ) -> Job[tuple[UnifiedMappingNetwork, FitReport]]:
     """Train as :func:`~ppcmi_sf.training.mapping.train_mapping` does, by cross-fitting.
 
-    It takes :data:`FOLDS` trainings more. Pairs that were set apart for validation keep their
-    truth: nothing is learned from them.
+    It takes :data:`~ppcmi_sf.training.fit_options.CROSS_FIT_FOLDS` trainings more. Pairs that were
+    set apart for validation keep their truth: nothing is learned from them.
 
     Parameters
     ----------

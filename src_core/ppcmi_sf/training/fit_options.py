@@ -49,6 +49,8 @@ class FitOptions:
             raise TrainingError("A seed must not be negative.", hint="Use 0 or a whole number.")
 
 
+CROSS_FIT_FOLDS = 3  # of ppcmi_sf.training.cross_fit
+
 AUTOENCODER_FIT = FitOptions()
 # Short: more passes over the pairs only learn them by heart (docs/decisions/0021, 0025).
 MAPPING_FIT = FitOptions(epochs=10, batch_size=24, learning_rate=1e-3)

@@ -292,18 +292,28 @@ def _plans(data: SiteData, cases: Sequence[Case], copies: int, parts: int, seed:
             for start in range(0, len(plan), MAX_TRAINING_ITEMS)
         ]
     known = set(data.training.cases)
-    learned = [case for case in cases if case.name in known]
-    number = {
-        case.name: at
-        for at, part in enumerate(split_by_group(learned, [1 / parts] * parts, seed))
-        for case in part
-    }
+    number = part_numbers([case for case in cases if case.name in known], parts, seed)
     # What is set apart for validation is never learned from, so it may come in any bundle.
     place = [number.get(part.cases[index], 0) for part, index, _ in plan]
     return [
         [entry for entry, at in zip(plan, place, strict=True) if at == wanted]
         for wanted in range(parts)
     ]
+
+
+def part_numbers(learned: Sequence[Case], parts: int, seed: int) -> dict[str, int]:
+    """The bundle that each case to learn from comes in, by name; a patient's cases in one.
+
+    Raises
+    ------
+    PPCMIError
+        There are fewer patients than parts.
+    """
+    return {
+        case.name: at
+        for at, part in enumerate(split_by_group(learned, [1 / parts] * parts, seed))
+        for case in part
+    }
 
 
 def _plan(data: SiteData, copies: int) -> Plan:
