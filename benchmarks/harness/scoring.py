@@ -11,7 +11,7 @@ import torch
 
 from harness.data import BenchmarkData, TestImage, seen_by
 from harness.plan import Scanner
-from ppcmi_sf.flips import average_over_flips
+from ppcmi_sf.flips import predict_flips
 from ppcmi_sf.imaging import assemble, labels_from_grid
 from ppcmi_sf.metrics import score_case
 from ppcmi_sf.study import StudySpec
@@ -48,12 +48,10 @@ def _scores(
     study: StudySpec, image: TestImage, predict: Predict, scanner: Scanner | None
 ) -> list[dict[str, Any]]:
     """A row for each class; ``dice_flips`` is that of the average over mirror images."""
-    planes = seen_by(scanner, image.planes)
-    once = _score(study, image, predict(planes))
-    averaged = average_over_flips(
-        lambda part: torch.from_numpy(predict(part.numpy())), torch.from_numpy(planes), study
-    )
-    flipped = _score(study, image, averaged.numpy())
+    planes = torch.from_numpy(seen_by(scanner, image.planes))
+    looks = predict_flips(lambda part: torch.from_numpy(predict(part.numpy())), planes, study)
+    once = _score(study, image, looks[0].numpy())
+    flipped = _score(study, image, looks.mean(dim=0).numpy())
     return [one | {"dice_flips": other["dice"]} for one, other in zip(once, flipped, strict=True)]
 
 

@@ -23,16 +23,26 @@ def flips_of(study: StudySpec) -> tuple[tuple[int, ...], ...]:
     return (*sideways, (ROWS,), (ROWS, COLUMNS))
 
 
-def average_over_flips(
-    predict: Callable[[Tensor], Tensor], images: Tensor, study: StudySpec
-) -> Tensor:
-    """Mean of what is predicted for an image and its mirror images, mirrored back.
+def predict_flips(predict: Callable[[Tensor], Tensor], images: Tensor, study: StudySpec) -> Tensor:
+    """What is predicted for an image and for its mirror images, mirrored back; as it is first.
 
     Parameters
     ----------
     predict
         Images ``(B, C, H, W)`` to class probabilities ``(B, K, H, W)``.
+
+    Returns
+    -------
+    Tensor
+        ``(F, B, K, H, W)``, F as many as :func:`flips_of` tells.
     """
     flips = flips_of(study)
     parts = [torch.flip(predict(torch.flip(images, axes)), axes) for axes in flips]
-    return torch.stack(parts).mean(dim=0)
+    return torch.stack(parts)
+
+
+def average_over_flips(
+    predict: Callable[[Tensor], Tensor], images: Tensor, study: StudySpec
+) -> Tensor:
+    """Mean of :func:`predict_flips`: ``(B, K, H, W)``."""
+    return predict_flips(predict, images, study).mean(dim=0)

@@ -112,6 +112,12 @@ def test_what_a_run_tells(name, finished):
     assert all(count > 0 for count in run["parameters"].values())
 
 
+def bytes_of_a_copy(run) -> float:
+    """How many copies there is time for depends on how busy the machine is."""
+    stages = [stage for stage in run["stages"] if stage["name"] == "pairs"]
+    return run["bytes"]["training"] / stages[-1]["notes"]["copies"]
+
+
 def test_training_bytes(finished):
     runs = finished[1]
     assert runs["central-unet", 3]["bytes"] == {"training": 0}
@@ -122,7 +128,7 @@ def test_training_bytes(finished):
     assert fused["training"] > fused["query"] > 2000
     assert aligned["query"] == fused["query"]
     assert runs["bottleneck", 3]["bytes"]["query"] < fused["query"] / 3
-    assert runs["new-site-4", 3]["bytes"]["training"] < runs["new-site-6", 3]["bytes"]["training"]
+    assert bytes_of_a_copy(runs["new-site-4", 3]) < bytes_of_a_copy(runs["new-site-6", 3])
 
 
 def test_rows_share_trainings_and_each_counts_them(finished):

@@ -109,7 +109,7 @@ def align_site(
             signature=data.signature(study.fingerprint, options, segmenter.network),
         )
         slices = SliceBatches(study, data, options.fit, device, augment=False)
-        used = (segmenter.aligned or site).image_autoencoder
+        used = segmenter.reader.image_autoencoder
         before = yield from reading_dice(study, used.encoder, reader, slices)
         after = yield from reading_dice(study, aligned.encoder, reader, slices)
         kept = before is None or after is None or after >= before

@@ -119,6 +119,11 @@ class Segmenter:
             key_id=key.key_id,
         )
 
+    @property
+    def reader(self) -> Site:
+        """The site whose encoder looks at images: the aligned one where there is one."""
+        return self.aligned or self.site
+
     def segment(
         self, image: MedicalImage, *, slice_axis: int | None = None
     ) -> Job[npt.NDArray[np.uint8]]:
@@ -172,11 +177,10 @@ class Segmenter:
             yield _slices_done(done, fit)
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
-        site = self.aligned or self.site
         items = [new_item_id() for _ in images]
-        protected = site.protect_images(images, items)
+        protected = self.reader.protect_images(images, items)
         mapped = self.server.map(self.link.name, protected, items)
-        return site.reveal_masks(mapped, items)
+        return self.reader.reveal_masks(mapped, items)
 
 
 def segment_cases(

@@ -78,7 +78,7 @@ def train_server(
     server_folder = ServerFolder(Path(folder))
     _require_untrained(server_folder, retrain)
     given = yield from collect(study, bundles, shares, party, again=again or retrain)
-    require_memory_for(study, given)
+    require_memory_for(study, given, cross_fit=cross_fit)
     with work_lock(server_folder.root):
         _require_untrained(server_folder, retrain)  # another command may have been quicker
         pairs = yield from read_pairs(study, given, party)

@@ -39,7 +39,7 @@ def read_pairs(study: StudySpec, given: Contributions, party: Party) -> Job[dict
     return pairs
 
 
-def require_memory_for(study: StudySpec, given: Contributions) -> None:
+def require_memory_for(study: StudySpec, given: Contributions, *, cross_fit: bool = False) -> None:
     """Refuse bundles whose pairs will not fit into memory.
 
     Raises
@@ -49,8 +49,11 @@ def require_memory_for(study: StudySpec, given: Contributions) -> None:
     """
     values = sum(scale.channels * scale.rows * scale.columns for scale in study.scales)
     items = sum(one.header.items for one in given.every_bundle())
-    # Two roles in float16, and once more while they are joined.
-    require_memory(2 * items * values * 2 * 2, torch.device("cpu"), "Holding the training pairs")
+    # Two roles in float16. Once more while they are joined; with cross-fitting there are later
+    # the answers, half of the pairs, and all but one part of the pairs.
+    times = 2.25 if cross_fit else 2.0
+    needed = int(times * items * values * 2 * 2)
+    require_memory(needed, torch.device("cpu"), "Holding the training pairs")
 
 
 def _read_bundle(server: MappingServer, checked: CheckedBundle, party: Party) -> SitePairs:
