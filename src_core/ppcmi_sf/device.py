@@ -97,7 +97,7 @@ def activation_bytes(model: nn.Module, *inputs: object) -> int:
 
 
 def training_bytes(parameters: int, activations: int, data: int) -> int:
-    """Estimate a training's peak: weights, gradients, two Adam moments, the best weights, data.
+    """Estimate a training's peak: weights, gradients, two Adam moments, the weights to keep, data.
 
     Activations count twice, since the backward pass holds their gradients too.
     """

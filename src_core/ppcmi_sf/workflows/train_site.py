@@ -67,7 +67,7 @@ def train_site(
     name
         The site's name.
     validation_fraction
-        Share of the cases set apart by group, for early stopping.
+        Share of the cases set apart by group: what is told of the training is measured on them.
     retrain
         Replace autoencoders that are already there.
     slice_axis, frame

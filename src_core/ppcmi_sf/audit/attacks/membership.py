@@ -298,8 +298,8 @@ def _not_tested(subject: Subject, options: AuditOptions) -> tuple[str, ...]:
     open_points = [
         "more shadow models, or longer trained ones: they make the likelihood ratio stronger",
         "augmented copies of a slice as further questions",
-        "slices that were set apart for early stopping count as non-members, though they had a "
-        "small say in when the training ended",
+        "slices that the site set apart count as non-members; where it trained with patience, "
+        "they had a small say in when the training ended",
     ]
     if options.quick:
         open_points.append("the likelihood ratio on the autoencoders (only without --quick)")
