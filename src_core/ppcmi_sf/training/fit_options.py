@@ -55,5 +55,5 @@ AUTOENCODER_FIT = FitOptions()
 # Short: more passes over the pairs only learn them by heart (docs/decisions/0021, 0025).
 MAPPING_FIT = FitOptions(epochs=10, batch_size=24, learning_rate=1e-3)
 JOINING_FIT = FitOptions(epochs=100, batch_size=24, learning_rate=3e-3, patience=30)
-ENCODER_ALIGNMENT_FIT = FitOptions(epochs=30, batch_size=8, learning_rate=1e-3, patience=10)
+ENCODER_ALIGNMENT_FIT = FitOptions(epochs=30, batch_size=8, learning_rate=1e-3)
 ALIGNMENT_FIT = FitOptions(epochs=20, batch_size=16, learning_rate=3e-4, patience=10)

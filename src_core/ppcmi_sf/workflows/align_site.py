@@ -37,7 +37,8 @@ class SiteAlignmentReport:
         How many there were.
     before, after
         Dice on the validation slices with the encoder that segmented until now, and with the new
-        one; ``None`` if there are none. The new one's best epoch was chosen on the same slices.
+        one; ``None`` if there are none. With patience, the new one's epoch was chosen on the same
+        slices.
     kept
         Whether the new one segments from now on. Where it made Dice worse, nothing changes.
     fit
