@@ -147,10 +147,9 @@ def _bundle_sizes(
         for case, count in slices
     }
     if request.parts > 1:
-        learned = [case for case, _ in slices if case.group not in record.validation_groups]
-        number = part_numbers(learned, request.parts, record.seed)
+        number = part_numbers([case for case, _ in slices], request.parts, record)
         return [
-            sum(count for name, count in items.items() if number.get(name, 0) == part)
+            sum(count for name, count in items.items() if number[name] == part)
             for part in range(request.parts)
         ]
     left = sum(items.values())

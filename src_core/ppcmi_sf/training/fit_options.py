@@ -49,7 +49,7 @@ class FitOptions:
             raise TrainingError("A seed must not be negative.", hint="Use 0 or a whole number.")
 
 
-CROSS_FIT_FOLDS = 3  # of ppcmi_sf.training.cross_fit
+CROSS_FIT_FOLDS = 3  # trainings before the one whose network is kept (cross_fit.py)
 
 AUTOENCODER_FIT = FitOptions()
 # Short: more passes over the pairs only learn them by heart (docs/decisions/0021, 0025).

@@ -110,7 +110,7 @@ def align_site(
             signature=data.signature(study.fingerprint, options, segmenter.network),
         )
         slices = SliceBatches(study, data, options.fit, device, augment=False)
-        used = segmenter.reader.image_autoencoder
+        used = segmenter.segmenting_site.image_autoencoder
         before = yield from reading_dice(study, used.encoder, reader, slices)
         after = yield from reading_dice(study, aligned.encoder, reader, slices)
         kept = before is None or after is None or after >= before

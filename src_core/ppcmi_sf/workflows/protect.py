@@ -37,7 +37,7 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import GridSlices, SiteData, load_site_data
 from ppcmi_sf.training.slice_batches import augmenter_for
 from ppcmi_sf.workflows.batches import BATCH, in_batches
-from ppcmi_sf.workflows.folders import SiteFolder
+from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord
 from ppcmi_sf.workflows.outgoing import Addressed, bundle_path, send
 from ppcmi_sf.workflows.pairs_ledger import PairsEntry, pairs_asked
 from ppcmi_sf.workflows.report import ProtectReport
@@ -179,7 +179,7 @@ def protect_training_pairs(
             frame=record.frame,
         )
         report = ProtectReport(failures=list(data.failures))
-        plans = _plans(data, cases, copies, parts, record.seed)
+        plans = _plans(data, cases, copies, parts, record)
         total = sum(len(plan) for plan in plans)
         pairs = _PairMaker(site, data, {case.name: case for case in cases}, total, record.seed)
         try:
@@ -283,7 +283,9 @@ def _recipients_and_options(
     return [*found, ("parts", parts)] if parts > 1 else found
 
 
-def _plans(data: SiteData, cases: Sequence[Case], copies: int, parts: int, seed: int) -> list[Plan]:
+def _plans(
+    data: SiteData, cases: Sequence[Case], copies: int, parts: int, record: TrainingRecord
+) -> list[Plan]:
     """The pairs of each bundle; with several parts, all pairs of a patient are in one of them."""
     plan = _plan(data, copies)
     if parts == 1:
@@ -291,29 +293,28 @@ def _plans(data: SiteData, cases: Sequence[Case], copies: int, parts: int, seed:
             plan[start : start + MAX_TRAINING_ITEMS]
             for start in range(0, len(plan), MAX_TRAINING_ITEMS)
         ]
-    known = set(data.training.cases)
-    number = part_numbers([case for case in cases if case.name in known], parts, seed)
-    # What is set apart for validation is never learned from, so it may come in any bundle.
-    place = [number.get(part.cases[index], 0) for part, index, _ in plan]
+    known = {*data.training.cases, *data.validation.cases}
+    number = part_numbers([case for case in cases if case.name in known], parts, record)
     return [
-        [entry for entry, at in zip(plan, place, strict=True) if at == wanted]
+        [entry for entry in plan if number[entry[0].cases[entry[1]]] == wanted]
         for wanted in range(parts)
     ]
 
 
-def part_numbers(learned: Sequence[Case], parts: int, seed: int) -> dict[str, int]:
-    """The bundle that each case to learn from comes in, by name; a patient's cases in one.
+def part_numbers(cases: Sequence[Case], parts: int, record: TrainingRecord) -> dict[str, int]:
+    """The bundle that each case's pairs come in, by name; a patient's cases come in one.
 
     Raises
     ------
     PPCMIError
-        There are fewer patients than parts.
+        There are fewer patients to learn from than parts.
     """
-    return {
-        case.name: at
-        for at, part in enumerate(split_by_group(learned, [1 / parts] * parts, seed))
-        for case in part
-    }
+    learned = [case for case in cases if case.group not in record.validation_groups]
+    # What is set apart for validation is never learned from, so it may come in any bundle.
+    number = dict.fromkeys((case.name for case in cases), 0)
+    for at, part in enumerate(split_by_group(learned, [1 / parts] * parts, record.seed)):
+        number |= dict.fromkeys((case.name for case in part), at)
+    return number
 
 
 def _plan(data: SiteData, copies: int) -> Plan:

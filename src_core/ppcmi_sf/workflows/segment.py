@@ -120,7 +120,7 @@ class Segmenter:
         )
 
     @property
-    def reader(self) -> Site:
+    def segmenting_site(self) -> Site:
         """The site whose encoder looks at images: the aligned one where there is one."""
         return self.aligned or self.site
 
@@ -178,9 +178,9 @@ class Segmenter:
 
     def _predict(self, images: torch.Tensor) -> torch.Tensor:
         items = [new_item_id() for _ in images]
-        protected = self.reader.protect_images(images, items)
+        protected = self.segmenting_site.protect_images(images, items)
         mapped = self.server.map(self.link.name, protected, items)
-        return self.reader.reveal_masks(mapped, items)
+        return self.segmenting_site.reveal_masks(mapped, items)
 
 
 def segment_cases(
