@@ -86,7 +86,6 @@ def base_study(plan: Plan, dataset: DataSet, **fields: object) -> StudySpec:
         "modality": dataset.modality,
         "classes": make_classes(list(dataset.classes)),
         "image_size": plan.image_size,
-        "autoencoder": plan.autoencoder,
     }
     return StudySpec.model_validate(wanted | fields)
 

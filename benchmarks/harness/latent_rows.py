@@ -67,6 +67,7 @@ class LatentRun:
         self.study: StudySpec = base_study(
             self.plan,
             self.dataset,
+            autoencoder=self.plan.autoencoder or self.row.autoencoder,
             mapping=self.row.mapping,
             arrangement=self.row.arrangement,
             use_skips=self.row.use_skips,
@@ -133,8 +134,9 @@ class LatentRun:
         }
         if role == "mask":
             settings |= {"loss": row.mask_loss, "noise": row.latent_noise}
-        elif row.guidance > 0:
-            settings |= {"loss": row.mask_loss, "guidance": row.guidance}
+        else:
+            guidance = options.guidance_for(self.study)
+            settings |= {"loss": row.mask_loss, "guidance": guidance} if guidance else {}
         return self._staged(f"{role}-autoencoder", name, settings, role, train)
 
     def _staged(

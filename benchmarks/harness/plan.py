@@ -95,6 +95,8 @@ class Plan(Strict):
 
     Attributes
     ----------
+    autoencoder
+        Preset of the autoencoders of every row, in place of the row's own.
     sites
         A number of sites of equal size, or each with its size and scanner. A row's
         ``site_counts`` replaces it: then all of the training part is divided over so many sites.
@@ -120,7 +122,7 @@ class Plan(Strict):
     name: str
     datasets: Annotated[tuple[DataSet, ...], Field(min_length=1, strict=False)]
     image_size: Annotated[tuple[int, int], Field(strict=False)]
-    autoencoder: AutoencoderPreset = "ppcmi-sf"
+    autoencoder: AutoencoderPreset | None = None
     sites: int | Annotated[tuple[SitePlan, ...], Field(min_length=1, strict=False)] = 3
     test_fraction: Share = 0.2
     validation_fraction: Share = 0.15

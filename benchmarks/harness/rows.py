@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ppcmi_sf.study import Arrangement, MappingPreset
+from ppcmi_sf.study import Arrangement, AutoencoderPreset, MappingPreset
 from ppcmi_sf.training.losses import MappingLoss, MaskLoss
 
 Kind = Literal["central-unet", "site-unet", "fedavg", "latents", "new-site"]
@@ -56,8 +56,11 @@ class Row(Strict):
         ``central-unet``: one U-Net on all images. ``site-unet``: one per site.
         ``fedavg``: federated averaging. ``latents``: this project's method. ``new-site``:
         the same, for a site that joins a network which the others have trained.
+    autoencoder
+        Preset of the autoencoders, unless the plan has one for all rows.
     guidance
-        How much the image autoencoder is guided by the site's masks; 0 is not at all.
+        How much the image autoencoder is guided by the site's masks, 0 is not at all; the engine's
+        default if not told.
     keyed
         Whether latents pass through the keyed transform.
     noise
@@ -86,6 +89,7 @@ class Row(Strict):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")]
     kind: Kind = "latents"
+    autoencoder: AutoencoderPreset = "fine"
     mapping: MappingPreset = "fused"
     arrangement: Arrangement = "escrow"
     use_skips: bool = True
@@ -95,7 +99,7 @@ class Row(Strict):
     separate: bool = False
     mask_loss: MaskLoss = "dice-ce"
     latent_noise: float = 0.25
-    guidance: float = 1.0
+    guidance: Annotated[float | None, Field(ge=0, strict=False)] = None
     mapping_loss: MappingLoss = "normalised"
     adapters: bool | None = None
     input_noise: Annotated[float | None, Field(ge=0, strict=False)] = None
@@ -112,6 +116,7 @@ class Row(Strict):
 # the other rows would give it no ten steps.
 _PAPER = Row(
     name="paper",
+    autoencoder="ppcmi-sf",
     mapping="paper",
     mask_loss="bce-dice",
     latent_noise=0.0,

@@ -144,7 +144,8 @@ class Runner:
                 for name, site in data.sites.items()
             },
             "settings": row.model_dump(mode="json")
-            | {"image_size": list(self.plan.image_size), "autoencoder": self.plan.autoencoder},
+            | {"image_size": list(self.plan.image_size)}
+            | ({"autoencoder": self.plan.autoencoder} if self.plan.autoencoder else {}),
             "parameters": outcome.parameters,
             "bytes": outcome.bytes,
             "notes": outcome.notes,

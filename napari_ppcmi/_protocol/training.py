@@ -37,7 +37,7 @@ class NewStudy(Request):
     window: tuple[float, float] | None = None
     percentiles: tuple[float, float] = (0.5, 99.5)
     arrangement: Literal["escrow", "blind"] = "escrow"
-    autoencoder: Literal["ppcmi-sf", "small"] = "ppcmi-sf"
+    autoencoder: Literal["fine", "ppcmi-sf", "small"] = "fine"
     mapping: Literal["fused", "paper"] = "fused"
     use_skips: bool = True
 

@@ -26,14 +26,17 @@ MAX_STUDY_BYTES = 64 * 1024
 
 Modality = Literal["MR", "US", "CT", "XR", "OTHER"]
 Arrangement = Literal["escrow", "blind"]
-AutoencoderPreset = Literal["ppcmi-sf", "small"]
+AutoencoderPreset = Literal["fine", "ppcmi-sf", "small"]
 MappingPreset = Literal["fused", "paper"]
 
-AUTOENCODER_WIDTHS: dict[AutoencoderPreset, tuple[int, int, int, int, int]] = {
+AUTOENCODER_WIDTHS: dict[AutoencoderPreset, tuple[int, ...]] = {
+    "fine": (16, 16, 32, 64),
     "ppcmi-sf": (16, 32, 64, 128, 256),  # the paper's
     "small": (12, 24, 32, 48, 64),  # for tests and the demo
 }
-"""Channels after each of the five stride-2 stages of an encoder."""
+"""Channels after each of an encoder's stride-2 stages, of which the last three are exchanged."""
+
+EXCHANGED_STAGES = 3
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,11 @@ class StudySpec(_Strict):
     arrangement
         ``escrow``: the server holds a transform share of each site and sees
         latents. ``blind``: it holds nothing secret and sees protected latents.
+    autoencoder
+        ``fine`` exchanges latents of a quarter, an eighth and a sixteenth of the image's sides,
+        so that the mapping network sees detail and learns from all sites what to make of it
+        (docs/decisions/0030). ``ppcmi-sf`` is the paper's: an eighth to a thirty-second. ``small``
+        has the paper's scales and few channels.
     use_skips
         ``False`` exchanges the bottleneck alone, the Privacy-SF form.
     """
@@ -119,7 +127,7 @@ class StudySpec(_Strict):
     channels: Annotated[int, Field(ge=1, le=8)] = 1
     normalization: Normalization = PercentileNormalization()
     arrangement: Arrangement = "escrow"
-    autoencoder: AutoencoderPreset = "ppcmi-sf"
+    autoencoder: AutoencoderPreset = "fine"
     mapping: MappingPreset = "fused"
     use_skips: bool = True
 
@@ -141,12 +149,18 @@ class StudySpec(_Strict):
     @property
     def scales(self) -> tuple[ScaleSpec, ...]:
         """The scales that sites exchange, finest first."""
-        _, _, skip3, skip4, bottleneck = AUTOENCODER_WIDTHS[self.autoencoder]
-        named = (("skip3", skip3, 8), ("skip4", skip4, 16), ("bottleneck", bottleneck, 32))
+        widths = AUTOENCODER_WIDTHS[self.autoencoder]
         rows, columns = self.image_size
+        last = len(widths)
+        first = last - EXCHANGED_STAGES + 1 if self.use_skips else last
         return tuple(
-            ScaleSpec(name, channels, rows // stride, columns // stride)
-            for name, channels, stride in (named if self.use_skips else named[2:])
+            ScaleSpec(
+                "bottleneck" if stage == last else f"skip{stage}",
+                widths[stage - 1],
+                rows // 2**stage,
+                columns // 2**stage,
+            )
+            for stage in range(first, last + 1)
         )
 
     @property

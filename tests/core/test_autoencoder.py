@@ -1,5 +1,7 @@
 """Autoencoders: shapes of every preset, probabilities, and that they learn."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,7 @@ from ppcmi_sf.training.losses import mask_loss
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("preset", ["ppcmi-sf", "small"])
+@pytest.mark.parametrize("preset", ["fine", "ppcmi-sf", "small"])
 @pytest.mark.parametrize("use_skips", [True, False])
 @pytest.mark.parametrize("role", ["image", "mask"])
 def test_shapes(preset, use_skips, role, make_study):
@@ -42,20 +44,33 @@ def test_shapes(preset, use_skips, role, make_study):
         torch.testing.assert_close(decoded.sum(1), torch.ones(2, 32, 96))
 
 
-def test_the_paper_s_pyramid(make_study):
-    study = make_study(size=(256, 256), autoencoder="ppcmi-sf")
+PYRAMIDS = {
+    "ppcmi-sf": {"skip3": (64, 32, 32), "skip4": (128, 16, 16), "bottleneck": (256, 8, 8)},
+    "fine": {"skip2": (16, 64, 64), "skip3": (32, 32, 32), "bottleneck": (64, 16, 16)},
+}
+
+
+@pytest.mark.parametrize("preset", PYRAMIDS)
+def test_the_pyramids_of_the_paper_and_of_the_fine_preset(preset, make_study):
+    study = make_study(size=(256, 256), autoencoder=preset)
     with torch.inference_mode():
         pyramid = Autoencoder(study, "image").eval().encode(torch.rand(1, 1, 256, 256))
-    assert {name: tuple(value.shape[1:]) for name, value in pyramid.items()} == {
-        "skip3": (64, 32, 32),
-        "skip4": (128, 16, 16),
-        "bottleneck": (256, 8, 8),
+    assert {name: tuple(value.shape[1:]) for name, value in pyramid.items()} == PYRAMIDS[preset]
+
+
+def test_the_fine_preset_sends_as_many_values_as_the_paper_s():
+    sizes = {
+        preset: sum(math.prod(shape) for shape in shapes.values())
+        for preset, shapes in PYRAMIDS.items()
     }
+    assert sizes["fine"] == sizes["ppcmi-sf"]
 
 
-@pytest.mark.parametrize("scale", ["skip3", "skip4", "bottleneck"])
-def test_the_decoder_reads_every_scale(scale, make_study):
-    study = make_study()
+@pytest.mark.parametrize(
+    ("preset", "scale"), [(preset, scale) for preset in PYRAMIDS for scale in PYRAMIDS[preset]]
+)
+def test_the_decoder_reads_every_scale(preset, scale, make_study):
+    study = make_study(autoencoder=preset)
     model = Autoencoder(study, "mask").eval()
     with torch.inference_mode():
         pyramid = model.encode(torch.rand(1, 2, 64, 64))

@@ -40,27 +40,25 @@ def scramble(model):
     return model
 
 
+@pytest.mark.parametrize("preset", ["fine", "small"])
 @pytest.mark.parametrize("mapping", ["fused", "paper"])
 @pytest.mark.parametrize("use_skips", [True, False])
-def test_output_has_the_study_s_shapes(mapping, use_skips, make_study):
-    study = make_study(size=(32, 64), mapping=mapping, use_skips=use_skips)
+def test_output_has_the_study_s_shapes(preset, mapping, use_skips, make_study):
+    study = make_study(size=(32, 64), autoencoder=preset, mapping=mapping, use_skips=use_skips)
     with torch.inference_mode():
         result = network(study)({"a": latents(study, 2), "d-e": latents(study, 1)})
     assert {name: value.batch_size for name, value in result.items()} == {"a": 2, "d-e": 1}
     assert all(value.matches(study.scales) for value in result.values())
 
 
-def test_fused_has_fewer_than_six_million_parameters(make_study):
-    study = make_study(size=(256, 256), autoencoder="ppcmi-sf")
+@pytest.mark.parametrize("preset", ["fine", "ppcmi-sf"])
+def test_fused_has_fewer_than_six_million_parameters(preset, make_study):
+    study = make_study(size=(256, 256), autoencoder=preset)
+    published = make_study(size=(256, 256), autoencoder="ppcmi-sf", mapping="paper")
     with torch.device("meta"):
         count = sum(p.numel() for p in UnifiedMappingNetwork(study, SITES).parameters())
         trunk = sum(p.numel() for p in UnifiedMappingNetwork(study, ()).parameters())
-        paper = sum(
-            p.numel()
-            for p in UnifiedMappingNetwork(
-                study.model_copy(update={"mapping": "paper"}), SITES
-            ).parameters()
-        )
+        paper = sum(p.numel() for p in UnifiedMappingNetwork(published, SITES).parameters())
     print(f"\nfused: {count:,} with adapters of 3 sites, {trunk:,} without; paper: {paper:,}")
     assert trunk < count < 6_000_000
     assert paper > 5 * count
@@ -77,15 +75,16 @@ def median_time(model, batch, runs):
 
 
 @pytest.mark.slow
-def test_fused_is_fifteen_times_faster_than_paper(make_study):
-    study = make_study(size=(256, 256), autoencoder="ppcmi-sf")
-    batch = {"a": latents(study, 1)}
+@pytest.mark.parametrize("preset", ["fine", "ppcmi-sf"])
+def test_fused_is_fifteen_times_faster_than_paper(preset, make_study):
+    study = make_study(size=(256, 256), autoencoder=preset)
+    published = make_study(size=(256, 256), autoencoder="ppcmi-sf", mapping="paper")
+    batch, wide = {"a": latents(study, 1)}, {"a": latents(published, 1)}
     fused = network(study).to(memory_format=torch.channels_last)
-    paper = network(study.model_copy(update={"mapping": "paper"}))
-    paper = paper.to(memory_format=torch.channels_last)
+    paper = network(published).to(memory_format=torch.channels_last)
     # In turns, so that a busy moment of the machine slows both.
     median_time(fused, batch, 2)  # warm up
-    rounds = [(median_time(fused, batch, 9), median_time(paper, batch, 1)) for _ in range(3)]
+    rounds = [(median_time(fused, batch, 9), median_time(paper, wide, 1)) for _ in range(3)]
     fast, slow = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(f"\nfused {1000 * fast:.1f} ms, paper {1000 * slow:.0f} ms: {slow / fast:.0f} times")
     assert slow > 15 * fast

@@ -31,7 +31,7 @@ _BYTES = {"F32": 4, "F16": 2, "I8": 1, "U8": 1}
 
 # No empty part, hence no "..". Names of an item's tensors are fewer: nothing else may be told.
 _TENSOR_NAME = r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$"
-_ITEM_TENSOR = re.compile(r"item|validation|(image|mask)\.(skip3|skip4|bottleneck)(\.scale)?")
+_ITEM_TENSOR = re.compile(r"item|validation|(image|mask)\.(skip2|skip3|skip4|bottleneck)(\.scale)?")
 
 _Hex64 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Hex32 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

@@ -41,6 +41,7 @@ class ArrangementName(StrEnum):
 class AutoencoderName(StrEnum):
     """Sizes of the sites' autoencoders."""
 
+    fine = "fine"
     paper = "ppcmi-sf"
     small = "small"
 
@@ -80,8 +81,8 @@ def new(
     ] = ArrangementName.escrow,
     autoencoder: Annotated[
         AutoencoderName,
-        typer.Option("--autoencoder", help="ppcmi-sf has the paper's widths; small is for trials."),
-    ] = AutoencoderName.paper,
+        typer.Option("--autoencoder", help="ppcmi-sf is the paper's; small is for trials."),
+    ] = AutoencoderName.fine,
     mapping: Annotated[
         MappingName, typer.Option("--mapping", help="fused is ours; paper is slow.")
     ] = MappingName.fused,

@@ -1,12 +1,15 @@
 """Skip-connected convolutional autoencoders for images and for masks.
 
-The encoder has five stride-2 stages. Its last three outputs, before the
-activation, are the latent pyramid: ``skip3`` (H/8), ``skip4`` (H/16) and
-``bottleneck`` (H/32). The decoder reads all of them; without skips (the
-Privacy-SF form, Chen et al., doi 10.1016/j.imavis.2024.105246) only the last.
+The encoder has stride-2 stages, five in the paper's preset and four in ``fine``. Its last three
+outputs, before the activation, are the latent pyramid: ``skip3`` (H/8), ``skip4`` (H/16) and
+``bottleneck`` (H/32), in ``fine`` ``skip2`` (H/4), ``skip3`` (H/8) and ``bottleneck`` (H/16). The
+decoder reads all of them; without skips (the Privacy-SF form, Chen et al.,
+doi 10.1016/j.imavis.2024.105246) only the last.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,14 +28,14 @@ class Encoder(nn.Module):
     channels
         Input channels: the image's, or K for one-hot masks.
     widths
-        Channels after each of the five stages.
-    use_skips
-        Whether ``skip3`` and ``skip4`` belong to the pyramid.
+        Channels after each stage.
+    names
+        Of the scales that the last stages give, finest first.
     """
 
-    def __init__(self, channels: int, widths: tuple[int, ...], *, use_skips: bool) -> None:
+    def __init__(self, channels: int, widths: Sequence[int], names: Sequence[str]) -> None:
         super().__init__()
-        self.names = ("skip3", "skip4", "bottleneck") if use_skips else ("bottleneck",)
+        self.names = tuple(names)
         stages = []
         for width in widths:
             stages.append(
@@ -70,23 +73,28 @@ class _UpStep(nn.Module):
 class Decoder(nn.Module):
     """A latent pyramid to logits ``(B, channels, H, W)``; the mirror of :class:`Encoder`."""
 
-    def __init__(self, channels: int, widths: tuple[int, ...], *, use_skips: bool) -> None:
+    def __init__(self, channels: int, widths: Sequence[int], names: Sequence[str]) -> None:
         super().__init__()
-        first, second, skip3, skip4, bottleneck = widths
-        self.to_16 = _UpStep(bottleneck, skip4 if use_skips else 0, skip4)
-        self.to_8 = _UpStep(skip4, skip3 if use_skips else 0, skip3)
-        self.to_4 = _UpStep(skip3, 0, second)
-        self.to_2 = _UpStep(second, 0, first)
+        self.names = tuple(names)
+        self.steps: list[str] = []
+        finest = len(widths) - len(self.names) + 1  # the first stage that is exchanged
+        for stage in range(len(widths) - 1, 0, -1):
+            skip = widths[stage - 1] if stage >= finest else 0
+            self.steps.append(f"to_{2**stage}")
+            self.add_module(self.steps[-1], _UpStep(widths[stage], skip, widths[stage - 1]))
         # Not a sub-pixel convolution: with few images, one of its four phases can lose a class.
         self.head = nn.Sequential(
-            nn.Upsample(scale_factor=2, mode="nearest"), nn.Conv2d(first, channels, 3, padding=1)
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Conv2d(widths[0], channels, 3, padding=1),
         )
 
     def forward(self, pyramid: LatentPyramid) -> Tensor:
         """Decode a batch."""
-        features = self.to_16(pyramid["bottleneck"], pyramid.get("skip4"))
-        features = self.to_8(features, pyramid.get("skip3"))
-        logits: Tensor = self.head(self.to_2(self.to_4(features)))
+        *skips, bottleneck = self.names
+        features = pyramid[bottleneck]
+        for step in self.steps:
+            features = getattr(self, step)(features, pyramid[skips.pop()] if skips else None)
+        logits: Tensor = self.head(features)
         return logits
 
 
@@ -107,8 +115,9 @@ class Autoencoder(nn.Module):
         self.role = role
         channels = study.channels if role == "image" else study.class_count
         widths = AUTOENCODER_WIDTHS[study.autoencoder]
-        self.encoder = Encoder(channels, widths, use_skips=study.use_skips)
-        self.decoder = Decoder(channels, widths, use_skips=study.use_skips)
+        names = [scale.name for scale in study.scales]
+        self.encoder = Encoder(channels, widths, names)
+        self.decoder = Decoder(channels, widths, names)
 
     def encode(self, images: Tensor) -> LatentPyramid:
         """``(B, C, H, W)`` to its latent pyramid."""

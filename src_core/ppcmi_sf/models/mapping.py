@@ -22,7 +22,14 @@ from ppcmi_sf.errors import ModelFileError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping_fused import FusedTrunk
 from ppcmi_sf.models.mapping_paper import PaperTrunk
-from ppcmi_sf.study import ScaleSpec, StudySpec
+from ppcmi_sf.study import EXCHANGED_STAGES, AutoencoderPreset, ScaleSpec, StudySpec
+
+TRUNK_WIDTHS: dict[AutoencoderPreset, tuple[int, ...]] = {
+    "fine": (48, 96, 160, 256),
+    "ppcmi-sf": (64, 128, 256),
+    "small": (64, 64, 64),
+}
+"""Channels of the fused trunk's levels, for each preset of the autoencoders."""
 
 
 class _ScaleAdapter(nn.Module):
@@ -49,6 +56,11 @@ class _ScaleAdapter(nn.Module):
     def leave(self, features: Tensor) -> Tensor:
         standard: Tensor = self.convolve_out(features)
         return standard * self.spread_out + self.mean_out[:, None, None]
+
+
+def _trunk_widths(study: StudySpec) -> tuple[int, ...]:
+    """Of the levels from the finest scale on: the bottleneck's, where nothing else is exchanged."""
+    return TRUNK_WIDTHS[study.autoencoder][EXCHANGED_STAGES - len(study.scales) :]
 
 
 def _identity_convolution(channels: int) -> nn.Conv2d:
@@ -82,7 +94,9 @@ class UnifiedMappingNetwork(nn.Module):
         learned = study.mapping == "fused" if adapters is None else adapters
         self.has_adapters = learned
         self.trunk = (
-            FusedTrunk(self.scales) if study.mapping == "fused" else PaperTrunk(self.scales)
+            FusedTrunk(self.scales, _trunk_widths(study))
+            if study.mapping == "fused"
+            else PaperTrunk(self.scales)
         )
         # By number, since a site's name may hold characters that a module's name may not.
         self.adapters = nn.ModuleList(

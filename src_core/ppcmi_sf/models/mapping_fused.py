@@ -24,29 +24,31 @@ class FusedTrunk(nn.Module):
     Parameters
     ----------
     scales
-        Finest first; each half the size of the one before. Each level is as
-        wide as its scale has channels, but at least ``minimum_width``.
+        Finest first; each half the size of the one before.
+    widths
+        Channels of each level. Levels beyond the scales have no latents of their own; they are
+        context for the finer ones.
     coarse_blocks
         Residual blocks at the coarsest level.
     """
 
     def __init__(
-        self, scales: Sequence[ScaleSpec], *, minimum_width: int = 64, coarse_blocks: int = 2
+        self, scales: Sequence[ScaleSpec], widths: Sequence[int], *, coarse_blocks: int = 2
     ) -> None:
         super().__init__()
         self.names = [scale.name for scale in scales]
-        widths = [max(scale.channels, minimum_width) for scale in scales]
+        taken = [scale.channels for scale in scales] + [0] * (len(widths) - len(scales))
         self.enter = nn.ModuleList(
             # At the coarser levels 1×1 is enough: what comes down has seen its neighbours, and
             # residual blocks follow. 3×3 would cost a fifth of all weights.
             ConvNormRelu(
-                scale.channels + (widths[level - 1] if level else 0),
+                channels + (widths[level - 1] if level else 0),
                 width,
                 kernel=1 if level else 3,
             )
-            for level, (scale, width) in enumerate(zip(scales, widths, strict=True))
+            for level, (channels, width) in enumerate(zip(taken, widths, strict=True))
         )
-        blocks = [1] * (len(scales) - 1) + [coarse_blocks]
+        blocks = [1] * (len(widths) - 1) + [coarse_blocks]
         self.down_blocks = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width) for _ in range(count)))
             for width, count in zip(widths, blocks, strict=True)
@@ -56,18 +58,19 @@ class FusedTrunk(nn.Module):
         )
         self.up_blocks = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
         self.leave = nn.ModuleList(
-            nn.Conv2d(width, scale.channels, 1) for scale, width in zip(scales, widths, strict=True)
+            nn.Conv2d(width, scale.channels, 1)
+            for scale, width in zip(scales, widths, strict=False)
         )
         self.halve = nn.AvgPool2d(2)
 
     def forward(self, pyramid: LatentPyramid) -> LatentPyramid:
         """Map a batch."""
         levels: list[Tensor] = []
-        for name, enter, blocks in zip(self.names, self.enter, self.down_blocks, strict=True):
-            taken = pyramid[name]
+        for level, (enter, blocks) in enumerate(zip(self.enter, self.down_blocks, strict=True)):
+            taken = [pyramid[name] for name in self.names[level : level + 1]]
             if levels:
-                taken = torch.cat([taken, self.halve(levels[-1])], dim=1)
-            levels.append(blocks(enter(taken)))
+                taken.append(self.halve(levels[-1]))
+            levels.append(blocks(enter(torch.cat(taken, dim=1))))
         for level in reversed(range(len(levels) - 1)):
             coarse = upsample(levels[level + 1], levels[level].shape[-2:])
             merged = self.up_merge[level](torch.cat([levels[level], coarse], dim=1))
@@ -75,6 +78,6 @@ class FusedTrunk(nn.Module):
         return LatentPyramid(
             {
                 name: leave(features)
-                for name, leave, features in zip(self.names, self.leave, levels, strict=True)
+                for name, leave, features in zip(self.names, self.leave, levels, strict=False)
             }
         )

@@ -20,6 +20,8 @@ from ppcmi_sf.training.losses import MaskLoss, image_loss, mask_loss
 from ppcmi_sf.training.noise import TrainingNoise
 from ppcmi_sf.training.slice_batches import SliceBatch, SliceBatches
 
+GUIDANCE = 1.0
+
 
 @dataclass(frozen=True)
 class AutoencoderOptions:
@@ -40,14 +42,22 @@ class AutoencoderOptions:
     guidance
         Weight of a second loss of the image autoencoder: a decoder of its own, which is thrown
         away afterwards, has to read the site's masks out of the image latents. They then hold
-        what segmentation needs, not only what reconstruction needs. 0 switches it off.
+        what segmentation needs, not only what reconstruction needs. 0 switches it off. ``None``:
+        :data:`GUIDANCE`; none with ``fine``, whose latents hold all that is needed
+        (docs/decisions/0030).
     """
 
     fit: FitOptions = field(default_factory=lambda: AUTOENCODER_FIT)
     mask_loss: MaskLoss = "dice-ce"
     augment: bool = True
     latent_noise: float = 0.25
-    guidance: float = 1.0
+    guidance: float | None = None
+
+    def guidance_for(self, study: StudySpec) -> float:
+        """The weight of the guide's loss in a study."""
+        if self.guidance is not None:
+            return self.guidance
+        return 0.0 if study.autoencoder == "fine" else GUIDANCE
 
 
 class _Guided(nn.Module):
@@ -57,7 +67,7 @@ class _Guided(nn.Module):
         super().__init__()
         self.autoencoder = Autoencoder(study, "image")
         widths = AUTOENCODER_WIDTHS[study.autoencoder]
-        self.reader = Decoder(study.class_count, widths, use_skips=study.use_skips)
+        self.reader = Decoder(study.class_count, widths, [scale.name for scale in study.scales])
 
 
 class AutoencoderTask:
@@ -79,9 +89,10 @@ class AutoencoderTask:
             options,
             device,
         )
+        self._guidance = options.guidance_for(study)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.fit.seed)
-            guided = role == "image" and options.guidance > 0
+            guided = role == "image" and self._guidance > 0
             model = _Guided(study) if guided else Autoencoder(study, role)
         self.model: nn.Module = place(model, device)
         self._loss = image_loss() if role == "image" else mask_loss(options.mask_loss)
@@ -120,7 +131,7 @@ class AutoencoderTask:
         logits: Tensor = self.autoencoder.decoder(pyramid)
         loss = self._loss(logits, values)
         if isinstance(self.model, _Guided):
-            loss = loss + self.options.guidance * self._guide(self.model.reader(pyramid), masks)
+            loss = loss + self._guidance * self._guide(self.model.reader(pyramid), masks)
         return loss
 
 
@@ -162,6 +173,6 @@ def autoencoder_training_bytes(
         batch = torch.empty(options.fit.batch_size, channels, *study.image_size)
         activations = activation_bytes(model, batch)
     parameters = sum(value.numel() for value in model.parameters())
-    if role == "image" and options.guidance > 0:
+    if role == "image" and options.guidance_for(study) > 0:
         parameters, activations = 2 * parameters, 2 * activations  # the reader is half as large
     return training_bytes(parameters, activations, data_bytes)

@@ -37,7 +37,7 @@ ALGORITHMS = {
 }
 DTYPES = {"F32": "<f4", "F16": "<f2", "I8": "i1", "U8": "u1"}
 TENSOR = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
-ITEM_TENSOR = re.compile(r"item|validation|(image|mask)\.(skip3|skip4|bottleneck)(\.scale)?")
+ITEM_TENSOR = re.compile(r"item|validation|(image|mask)\.(skip2|skip3|skip4|bottleneck)(\.scale)?")
 
 Tensors = dict[str, np.ndarray]
 
