@@ -23,7 +23,8 @@ class Strict(BaseModel):
 class Shares(Strict):
     """Shares of the budget. The mapping network gets what the others leave over.
 
-    The defaults were found on the development split (docs/decisions/0021).
+    The defaults were found on the development split (docs/decisions/0030; those of rows with the
+    paper's scales: 0021).
 
     Attributes
     ----------
@@ -35,9 +36,9 @@ class Shares(Strict):
         Of decoder or encoder alignment, and of the adapters of a site that joins.
     """
 
-    image: Share = 0.65
-    mask: Share = 0.08
-    pairs: Share = 0.08
+    image: Share = 0.08
+    mask: Share = 0.1
+    pairs: Share = 0.06
     alignment: Share = 0.08
 
     @model_validator(mode="after")

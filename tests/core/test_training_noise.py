@@ -58,7 +58,9 @@ def options(**fields) -> MappingOptions:
 
 
 def test_the_default_is_for_the_fused_network_in_escrow(make_study):
-    assert options().noise_for(make_study()) == INPUT_NOISE > 0
+    study = make_study()
+    assert options().noise_for(study) == INPUT_NOISE[study.autoencoder] > 0
+    assert 0 < options().noise_for(make_study(autoencoder="fine")) < INPUT_NOISE["ppcmi-sf"]
     assert options().noise_for(make_study(arrangement="blind")) == 0
     assert options().noise_for(make_study(mapping="paper")) == 0
     assert options(input_noise=0.25).noise_for(make_study(mapping="paper")) == 0.25

@@ -16,7 +16,7 @@ from ppcmi_sf.errors import TrainingError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
-from ppcmi_sf.study import StudySpec
+from ppcmi_sf.study import AutoencoderPreset, StudySpec
 from ppcmi_sf.training.dataset import batch_count, require_two_values
 from ppcmi_sf.training.fit_options import MAPPING_FIT, FitOptions
 from ppcmi_sf.training.loop import FitReport, fit
@@ -24,7 +24,7 @@ from ppcmi_sf.training.losses import MappingLoss, mapping_loss
 from ppcmi_sf.training.noise import TrainingNoise
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT, site_weights
 
-INPUT_NOISE = 1.0
+INPUT_NOISE: dict[AutoencoderPreset, float] = {"fine": 0.3, "ppcmi-sf": 1.0, "small": 1.0}
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,8 @@ class MappingOptions:
         Standard deviation of Gaussian noise on the image latents of each training batch, in units
         of each channel's own spread (Bishop, "Training with Noise is Equivalent to Tikhonov
         Regularization", Neural Computation 7(1), 1995). The network then learns single pairs less
-        by heart (docs/decisions/0025). ``None``: :data:`INPUT_NOISE` with ``fused`` in ``escrow``;
-        none in ``blind``, where it gained nothing, and none with ``paper``, as in the paper.
+        by heart (docs/decisions/0025, 0030). ``None``: :data:`INPUT_NOISE` with ``fused`` in
+        ``escrow``; none in ``blind``, where it gained nothing, and none with ``paper``, as in the paper.
     max_site_weight
         Largest share of the loss that one site has, however many pairs it sends; from three
         sites on (see :func:`ppcmi_sf.training.site_weights.site_weights`).
@@ -88,7 +88,7 @@ class MappingOptions:
         if self.input_noise is not None:
             return self.input_noise
         helps = study.mapping == "fused" and study.arrangement == "escrow"
-        return INPUT_NOISE if helps else 0.0
+        return INPUT_NOISE[study.autoencoder] if helps else 0.0
 
 
 Pair = tuple[dict[str, LatentPyramid], dict[str, LatentPyramid]]
