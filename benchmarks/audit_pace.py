@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--preset", choices=["ppcmi-sf", "small"], default="ppcmi-sf")
+    parser.add_argument("--preset", choices=["fine", "ppcmi-sf", "small"], default="fine")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()

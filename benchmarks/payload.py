@@ -49,7 +49,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--preset", choices=["ppcmi-sf", "small"], default="ppcmi-sf")
+    parser.add_argument("--preset", choices=["fine", "ppcmi-sf", "small"], default="fine")
     parser.add_argument("--slices", type=int, default=175, help="Training slices of all sites.")
     parser.add_argument("--sites", type=int, default=3)
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 8, 24])

@@ -88,7 +88,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, values in DEFAULTS.items():
         parser.add_argument(f"--{name}", type=int, nargs="+", default=values)
-    parser.add_argument("--preset", choices=["ppcmi-sf", "small"], default="ppcmi-sf")
+    parser.add_argument("--preset", choices=["fine", "ppcmi-sf", "small"], default="fine")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--here", action="store_true", help="Measure one setting in this process.")

@@ -134,10 +134,14 @@ def _like(row: Row, name: str, **changes: object) -> Row:
 
 _ESCROW = Row(name="fused-escrow")
 _BLIND = _like(_ESCROW, "fused-blind", arrangement="blind")
-# The encoder goes on learning once it has the network, so it gets less time before.
 _ENCODER = {
     "alignment": "encoder",
-    "shares": Shares(image=0.5, mask=0.06, pairs=0.08, alignment=0.2),
+    "shares": Shares(image=0.08, mask=0.08, pairs=0.06, alignment=0.2),
+}
+# The paper's scales. Its encoders have to do what the mapping network cannot see (0021).
+_COARSE = {
+    "autoencoder": "ppcmi-sf",
+    "shares": Shares(image=0.65, mask=0.08, pairs=0.08),
 }
 
 CATALOGUE = {
@@ -154,8 +158,9 @@ CATALOGUE = {
         _like(_BLIND, "fused-blind-aligned", alignment="fresh"),
         _like(_ESCROW, "fused-escrow-encoder", **_ENCODER),
         _like(_BLIND, "fused-blind-encoder", **_ENCODER),
-        _like(_ESCROW, "fused-escrow-unguided", guidance=0.0),
-        _like(_BLIND, "fused-blind-unguided", guidance=0.0),
+        _like(_ESCROW, "fused-escrow-coarse", **_COARSE),
+        _like(_BLIND, "fused-blind-coarse", **_COARSE),
+        _like(_ESCROW, "fused-escrow-guided", guidance=1.0),
         _like(_PAPER, "no-klt", keyed=False),
         _like(_PAPER, "no-skips", use_skips=False),
         _like(_PAPER, "no-ppm", pooling=False),

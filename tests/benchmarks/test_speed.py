@@ -16,7 +16,7 @@ def test_latency(script):
             assert f"| {label}: {step} |" in text
     assert text.count("pair by pair: median") == 2
     assert re.search(r"Volume of 64 x 64 x 3 in one command: [\d.]+ s, peak memory \d+ MiB", text)
-    assert "Mapping network, fused escrow, three sites" in text
+    assert "fused escrow, three sites: mapping network of" in text
 
 
 def test_payload(script):

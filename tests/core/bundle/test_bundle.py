@@ -193,9 +193,7 @@ def test_the_layout_of_an_item(study):
 @pytest.mark.parametrize(("precision", "most"), [("float16", 240_000), ("int8", 125_000)])
 @pytest.mark.parametrize("preset", ["fine", "ppcmi-sf"])
 def test_size_of_a_query(batch_for, precision, most, preset, write):
-    study = StudySpec(
-        name="paper", modality="MR", classes=make_classes(["a"]), autoencoder=preset
-    )
+    study = StudySpec(name="paper", modality="MR", classes=make_classes(["a"]), autoencoder=preset)
     assert study.image_size == (256, 256)
     path = write(batch_for(study, items=1), precision=precision, study=study)
     assert path.stat().st_size <= most
