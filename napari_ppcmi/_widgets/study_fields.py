@@ -94,8 +94,9 @@ class NetworkSettings(Section):
         tip = "1 for grey images, 3 for colour. Every image must have so many."
         self.channels = named(QSpinBox(), "channels", tip)
         self.channels.setRange(1, _MOST_CHANNELS)
-        self.autoencoder = chooser("autoencoder", "Small ones are for trials and slow computers.")
-        self.autoencoder.addItem("Fine", "fine")
+        tip = "Those as published need more images. Small ones are for trials and slow computers."
+        self.autoencoder = chooser("autoencoder", tip)
+        self.autoencoder.addItem("Full size", "fine")
         self.autoencoder.addItem("As published", "ppcmi-sf")
         self.autoencoder.addItem("Small", "small")
         self.mapping = chooser("mapping", "The published one is much larger and slower.")
