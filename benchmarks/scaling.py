@@ -56,7 +56,7 @@ def measure(sites: int, pairs: int, size: int, preset: str, steps: int) -> dict[
     study = speed_study(image_size=(size, size), autoencoder=preset)
     each = max(2, pairs // sites)
     given = {f"site{n}": random_pairs(study, each, n) for n in range(sites)}
-    options = MappingOptions(fit=FitOptions(epochs=1, batch_size=24, learning_rate=1e-3))
+    options = MappingOptions(fit=FitOptions(epochs=1, batch_size=12, learning_rate=1e-3))
     started = time.perf_counter()
     task = MappingTask(study, given, options, torch.device("cpu"))
     prepared, times, last = time.perf_counter() - started, [], time.perf_counter()

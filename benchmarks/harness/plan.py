@@ -84,7 +84,7 @@ class Steps(Strict):
 
     unet: Step = Step(batch_size=8, learning_rate=2e-3)
     autoencoder: Step = Step(batch_size=8, learning_rate=2e-3)
-    mapping: Step = Step(batch_size=24, learning_rate=1e-3)
+    mapping: Step = Step(batch_size=12, learning_rate=1e-3)
     alignment: Step = Step(batch_size=16, learning_rate=3e-4)
     encoder_alignment: Step = Step(batch_size=8, learning_rate=1e-3)
     joining: Step = Step(batch_size=24, learning_rate=3e-3)
