@@ -5,14 +5,16 @@
 #
 # DATA is a folder of any layout that `ppcmi` reads. A command that was stopped goes on where it
 # was when the script is run again. Wall times go to OUT/times.txt. SIZE=128 takes smaller images,
-# UNET_EPOCHS=0 leaves the U-Net out.
+# UNET_EPOCHS=0 leaves the U-Net out,
+# AUTOENCODER=ppcmi-sf takes the paper's scales.
 set -euo pipefail
 
 data=$1 out=$2 modality=$3 class=$4
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${PPCMI_BIN:-$here/../.venv/bin}
 site_epochs=${SITE_EPOCHS:-50} server_epochs=${SERVER_EPOCHS:-10} copies=${COPIES:-24}
-unet_epochs=${UNET_EPOCHS:-60} size=${SIZE:-256} arrangement=${ARRANGEMENT:-escrow} seed=${SEED:-0}
+unet_epochs=${UNET_EPOCHS:-60} size=${SIZE:-256} arrangement=${ARRANGEMENT:-escrow}
+autoencoder=${AUTOENCODER:-fine} seed=${SEED:-0}
 
 # shellcheck source=benchmarks/parties.sh
 source "$here/parties.sh"
@@ -28,7 +30,8 @@ timed() { # timed LABEL COMMAND...: run it and note the wall time
 "$bin/python" "$here/split_sites.py" "$data" "$out/split" --seed "$seed" | tee "$out/split.txt"
 study=$out/study.yaml
 [ -f "$study" ] || "$bin/ppcmi" study new "$study" --name "$class" --modality "$modality" \
-    --class "$class" --arrangement "$arrangement" --size "$size" "$size"
+    --class "$class" --arrangement "$arrangement" --size "$size" "$size" \
+    --autoencoder "$autoencoder"
 
 set_up_parties "$out" "$study" north south west
 
