@@ -197,6 +197,16 @@ def test_a_guide_changes_what_the_image_latents_are_trained_for(make_study, elli
     )
 
 
+@pytest.mark.parametrize(("preset", "guided"), [("fine", False), ("ppcmi-sf", True)])
+def test_only_the_paper_s_scales_need_a_guide(preset, guided, make_study, ellipses):
+    study, data = make_study(autoencoder=preset), site_data(ellipses, count=4, classes=2)
+    options = AutoencoderOptions(fit=FitOptions(batch_size=4))
+    task = AutoencoderTask(study, "image", data, options, CPU)
+    assert hasattr(task.model, "reader") == guided == (options.guidance_for(study) > 0)
+    told = AutoencoderOptions(fit=options.fit, guidance=0.0 if guided else 1.0)
+    assert hasattr(AutoencoderTask(study, "image", data, told, CPU).model, "reader") != guided
+
+
 def test_the_guide_is_for_images_alone(make_study, ellipses):
     study, data = make_study(), site_data(ellipses, count=4, classes=2)
     fitting = FitOptions(batch_size=4)
