@@ -24,7 +24,7 @@ from ppcmi_sf.data import DEMO_SITES, find_cases, write_phantom_folder
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.progress import Job, Result, run
-from ppcmi_sf.study import make_classes
+from ppcmi_sf.study import AUTOENCODER_WIDTHS, make_classes
 from ppcmi_sf.training.dataset import choose_validation_groups
 from ppcmi_sf.workflows.audit_site import AuditSources, load_subject
 from ppcmi_sf.workflows.folders import SiteFolder
@@ -86,7 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--preset", choices=["fine", "ppcmi-sf", "small"], default="fine")
+    parser.add_argument("--preset", choices=AUTOENCODER_WIDTHS, default="fine")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()

@@ -35,7 +35,7 @@ from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.roles import MappingServer, Site
-from ppcmi_sf.study import StudySpec
+from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
 
 SITES = [SITE, "south", "west"]
 SEGMENTED = 20  # single images, for the peak of memory
@@ -154,7 +154,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--preset", choices=["fine", "ppcmi-sf", "small"], default="fine")
+    parser.add_argument("--preset", choices=AUTOENCODER_WIDTHS, default="fine")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--volume-side", type=int, default=512)
     parser.add_argument("--slices", type=int, nargs="*", default=[120, 480])

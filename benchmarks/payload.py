@@ -23,6 +23,7 @@ from harness.traffic import (
     reply_bytes,
 )
 from harness.unet import make_unet
+from ppcmi_sf.study import AUTOENCODER_WIDTHS
 
 
 def training_table(size: int, preset: str, slices: int, sites: int, copies: list[int]) -> str:
@@ -49,7 +50,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--preset", choices=["fine", "ppcmi-sf", "small"], default="fine")
+    parser.add_argument("--preset", choices=AUTOENCODER_WIDTHS, default="fine")
     parser.add_argument("--slices", type=int, default=175, help="Training slices of all sites.")
     parser.add_argument("--sites", type=int, default=3)
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 8, 24])

@@ -17,6 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -26,8 +27,8 @@ from harness.installed import own_peak_mib, speed_study
 from harness.traffic import bundle_bytes
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Progress, run
-from ppcmi_sf.study import StudySpec
-from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
+from ppcmi_sf.training.fit_options import MAPPING_FIT
 from ppcmi_sf.training.loop import fit
 from ppcmi_sf.training.mapping import MappingOptions, MappingTask, SitePairs
 
@@ -56,7 +57,7 @@ def measure(sites: int, pairs: int, size: int, preset: str, steps: int) -> dict[
     study = speed_study(image_size=(size, size), autoencoder=preset)
     each = max(2, pairs // sites)
     given = {f"site{n}": random_pairs(study, each, n) for n in range(sites)}
-    options = MappingOptions(fit=FitOptions(epochs=1, batch_size=12, learning_rate=1e-3))
+    options = MappingOptions(fit=replace(MAPPING_FIT, epochs=1))
     started = time.perf_counter()
     task = MappingTask(study, given, options, torch.device("cpu"))
     prepared, times, last = time.perf_counter() - started, [], time.perf_counter()
@@ -88,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, values in DEFAULTS.items():
         parser.add_argument(f"--{name}", type=int, nargs="+", default=values)
-    parser.add_argument("--preset", choices=["fine", "ppcmi-sf", "small"], default="fine")
+    parser.add_argument("--preset", choices=AUTOENCODER_WIDTHS, default="fine")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--here", action="store_true", help="Measure one setting in this process.")

@@ -67,7 +67,7 @@ class LatentRun:
         self.study: StudySpec = base_study(
             self.plan,
             self.dataset,
-            autoencoder=self.plan.autoencoder or self.row.autoencoder,
+            autoencoder=self.plan.preset_of(self.row),
             mapping=self.row.mapping,
             arrangement=self.row.arrangement,
             use_skips=self.row.use_skips,

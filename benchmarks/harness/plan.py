@@ -11,6 +11,14 @@ from pydantic import Field, ValidationError, model_validator
 from harness.rows import CATALOGUE, Row, Share, Shares, Strict
 from ppcmi_sf.errors import InputFileError
 from ppcmi_sf.study import AutoencoderPreset, Modality
+from ppcmi_sf.training.fit_options import (
+    ALIGNMENT_FIT,
+    AUTOENCODER_FIT,
+    ENCODER_ALIGNMENT_FIT,
+    JOINING_FIT,
+    MAPPING_FIT,
+    FitOptions,
+)
 
 
 class Phantoms(Strict):
@@ -79,15 +87,19 @@ class Step(Strict):
     learning_rate: Annotated[float, Field(gt=0)]
 
 
+def _step(fit: FitOptions) -> Step:
+    return Step(batch_size=fit.batch_size, learning_rate=fit.learning_rate)
+
+
 class Steps(Strict):
     """Of every kind of training; the defaults are the engine's."""
 
     unet: Step = Step(batch_size=8, learning_rate=2e-3)
-    autoencoder: Step = Step(batch_size=8, learning_rate=2e-3)
-    mapping: Step = Step(batch_size=12, learning_rate=1e-3)
-    alignment: Step = Step(batch_size=16, learning_rate=3e-4)
-    encoder_alignment: Step = Step(batch_size=8, learning_rate=1e-3)
-    joining: Step = Step(batch_size=24, learning_rate=3e-3)
+    autoencoder: Step = _step(AUTOENCODER_FIT)
+    mapping: Step = _step(MAPPING_FIT)
+    alignment: Step = _step(ALIGNMENT_FIT)
+    encoder_alignment: Step = _step(ENCODER_ALIGNMENT_FIT)
+    joining: Step = _step(JOINING_FIT)
 
 
 class Plan(Strict):
@@ -156,6 +168,10 @@ class Plan(Strict):
             if len(set(names)) != len(names):
                 raise ValueError(f"two of the {what}s have one name")
         return self
+
+    def preset_of(self, row: Row) -> AutoencoderPreset:
+        """Preset of the autoencoders in a row."""
+        return self.autoencoder or row.autoencoder
 
     @classmethod
     def load(cls, path: Path) -> Plan:

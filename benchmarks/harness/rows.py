@@ -138,9 +138,11 @@ _ENCODER = {
     "alignment": "encoder",
     "shares": Shares(image=0.08, mask=0.08, pairs=0.06, alignment=0.2),
 }
-# The paper's scales. Its encoders have to do what the mapping network cannot see (0021).
+# The paper's scales, trained as they were measured: their encoders have to do what the mapping
+# network cannot see (0021).
 _COARSE = {
     "autoencoder": "ppcmi-sf",
+    "batch_size": 24,
     "shares": Shares(image=0.65, mask=0.08, pairs=0.08),
 }
 
@@ -160,7 +162,6 @@ CATALOGUE = {
         _like(_BLIND, "fused-blind-encoder", **_ENCODER),
         _like(_ESCROW, "fused-escrow-coarse", **_COARSE),
         _like(_BLIND, "fused-blind-coarse", **_COARSE),
-        _like(_ESCROW, "fused-escrow-guided", guidance=1.0),
         _like(_PAPER, "no-klt", keyed=False),
         _like(_PAPER, "no-skips", use_skips=False),
         _like(_PAPER, "no-ppm", pooling=False),

@@ -144,8 +144,7 @@ class Runner:
                 for name, site in data.sites.items()
             },
             "settings": row.model_dump(mode="json")
-            | {"image_size": list(self.plan.image_size)}
-            | ({"autoencoder": self.plan.autoencoder} if self.plan.autoencoder else {}),
+            | {"image_size": list(self.plan.image_size), "autoencoder": self.plan.preset_of(row)},
             "parameters": outcome.parameters,
             "bytes": outcome.bytes,
             "notes": outcome.notes,

@@ -47,11 +47,12 @@ def test_shapes(preset, use_skips, role, make_study):
 PYRAMIDS = {
     "ppcmi-sf": {"skip3": (64, 32, 32), "skip4": (128, 16, 16), "bottleneck": (256, 8, 8)},
     "fine": {"skip2": (16, 64, 64), "skip3": (32, 32, 32), "bottleneck": (64, 16, 16)},
+    "small": {"skip3": (32, 32, 32), "skip4": (48, 16, 16), "bottleneck": (64, 8, 8)},
 }
 
 
 @pytest.mark.parametrize("preset", PYRAMIDS)
-def test_the_pyramids_of_the_paper_and_of_the_fine_preset(preset, make_study):
+def test_the_pyramid_of_each_preset(preset, make_study):
     study = make_study(size=(256, 256), autoencoder=preset)
     with torch.inference_mode():
         pyramid = Autoencoder(study, "image").eval().encode(torch.rand(1, 1, 256, 256))

@@ -9,8 +9,6 @@ doi 10.1016/j.imavis.2024.105246) only the last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,17 +25,15 @@ class Encoder(nn.Module):
     ----------
     channels
         Input channels: the image's, or K for one-hot masks.
-    widths
-        Channels after each stage.
-    names
-        Of the scales that the last stages give, finest first.
+    study
+        Decides the stages' widths, and which of them belong to the pyramid.
     """
 
-    def __init__(self, channels: int, widths: Sequence[int], names: Sequence[str]) -> None:
+    def __init__(self, channels: int, study: StudySpec) -> None:
         super().__init__()
-        self.names = tuple(names)
+        self.names = [scale.name for scale in study.scales]
         stages = []
-        for width in widths:
+        for width in AUTOENCODER_WIDTHS[study.autoencoder]:
             stages.append(
                 nn.Sequential(ConvNormRelu(channels, width, stride=2), ConvNorm(width, width))
             )
@@ -73,10 +69,11 @@ class _UpStep(nn.Module):
 class Decoder(nn.Module):
     """A latent pyramid to logits ``(B, channels, H, W)``; the mirror of :class:`Encoder`."""
 
-    def __init__(self, channels: int, widths: Sequence[int], names: Sequence[str]) -> None:
+    def __init__(self, channels: int, study: StudySpec) -> None:
         super().__init__()
-        self.names = tuple(names)
-        self.steps: list[str] = []
+        widths = AUTOENCODER_WIDTHS[study.autoencoder]
+        self.names = [scale.name for scale in study.scales]
+        self.steps: list[str] = []  # by name, as files of weights name them
         finest = len(widths) - len(self.names) + 1  # the first stage that is exchanged
         for stage in range(len(widths) - 1, 0, -1):
             skip = widths[stage - 1] if stage >= finest else 0
@@ -114,10 +111,8 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.role = role
         channels = study.channels if role == "image" else study.class_count
-        widths = AUTOENCODER_WIDTHS[study.autoencoder]
-        names = [scale.name for scale in study.scales]
-        self.encoder = Encoder(channels, widths, names)
-        self.decoder = Decoder(channels, widths, names)
+        self.encoder = Encoder(channels, study)
+        self.decoder = Decoder(channels, study)
 
     def encode(self, images: Tensor) -> LatentPyramid:
         """``(B, C, H, W)`` to its latent pyramid."""

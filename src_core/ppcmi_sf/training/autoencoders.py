@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ppcmi_sf.device import activation_bytes, place, require_memory, training_bytes
 from ppcmi_sf.models.autoencoder import Autoencoder, Decoder
 from ppcmi_sf.progress import Job
-from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
+from ppcmi_sf.study import AutoencoderPreset, StudySpec
 from ppcmi_sf.training.dataset import SiteData, require_two_values
 from ppcmi_sf.training.fit_options import AUTOENCODER_FIT, FitOptions
 from ppcmi_sf.training.loop import FitReport, fit
@@ -20,7 +20,7 @@ from ppcmi_sf.training.losses import MaskLoss, image_loss, mask_loss
 from ppcmi_sf.training.noise import TrainingNoise
 from ppcmi_sf.training.slice_batches import SliceBatch, SliceBatches
 
-GUIDANCE = 1.0
+GUIDANCE: dict[AutoencoderPreset, float] = {"fine": 0.0, "ppcmi-sf": 1.0, "small": 1.0}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class AutoencoderOptions:
         Weight of a second loss of the image autoencoder: a decoder of its own, which is thrown
         away afterwards, has to read the site's masks out of the image latents. They then hold
         what segmentation needs, not only what reconstruction needs. 0 switches it off. ``None``:
-        :data:`GUIDANCE`; none with ``fine``, whose latents hold all that is needed
+        what :data:`GUIDANCE` says; none with ``fine``, whose latents hold all that is needed
         (docs/decisions/0030).
     """
 
@@ -57,7 +57,7 @@ class AutoencoderOptions:
         """The weight of the guide's loss in a study."""
         if self.guidance is not None:
             return self.guidance
-        return 0.0 if study.autoencoder == "fine" else GUIDANCE
+        return GUIDANCE[study.autoencoder]
 
 
 class _Guided(nn.Module):
@@ -66,8 +66,7 @@ class _Guided(nn.Module):
     def __init__(self, study: StudySpec) -> None:
         super().__init__()
         self.autoencoder = Autoencoder(study, "image")
-        widths = AUTOENCODER_WIDTHS[study.autoencoder]
-        self.reader = Decoder(study.class_count, widths, [scale.name for scale in study.scales])
+        self.reader = Decoder(study.class_count, study)
 
 
 class AutoencoderTask:
