@@ -27,6 +27,7 @@ def pairs_of(study, seed: int, count: int, apart: int = 4) -> SitePairs:
     inputs, targets = {}, {}
     for number, scale in enumerate(study.scales):
         values = torch.randn(count, *scale.shape, generator=generator)
+        values[:, 4:] *= 0.05  # few directions matter, as in latents of images
         basis = mixing(scale.channels, 100 * seed + number)
         inputs[scale.name] = torch.einsum("ij,bjhw->bihw", basis, values)
         targets[scale.name] = torch.einsum("ji,bjhw->bihw", basis, values.abs())
@@ -61,13 +62,13 @@ def test_only_the_new_adapters_are_trained(study, network):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     mine = pairs_of(study, 3, 20)
     untrained = run(join_mapping(study, network, "c", mine, options(1), device=CPU))[0]
-    joined, report = run(join_mapping(study, network, "c", mine, options(), device=CPU))
+    joined, report = run(join_mapping(study, network, "c", mine, options(30), device=CPU))
     assert joined.site_names == ("a", "b", "c")
-    assert report.epochs == 10
+    assert report.epochs == 30
     for name, value in before.items():
         assert torch.equal(value, network.state_dict()[name])
         assert torch.equal(value, joined.state_dict()[name]), f"{name} was changed"
-    assert error(joined, "c", mine) < error(untrained, "c", mine)
+    assert error(joined, "c", mine) < 0.97 * error(untrained, "c", mine)
     assert all(value.requires_grad for value in joined.parameters())
     assert not joined.training
 

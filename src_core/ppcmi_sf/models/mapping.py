@@ -8,7 +8,10 @@ with two things around it for each site:
   inputs and of its targets, so that sites and scales weigh alike;
 - an *adapter* pair of 1×1 convolutions, which turns the site's own latent
   coordinates into the trunk's and back. Without it a ``blind`` server, which
-  sees every site's latents in another basis, could not share one trunk.
+  sees every site's latents in another basis, could not share one trunk. There
+  the first one learns faster than the trunk, and the second one reads the site's
+  mask latents out of the trunk's features by itself; in ``escrow``, where the
+  sites' latents are alike, one for all sites does so before it.
 """
 
 from __future__ import annotations
@@ -32,25 +35,46 @@ TRUNK_WIDTHS: dict[AutoencoderPreset, tuple[int, ...]] = {
 """Channels of the fused trunk's levels, for each preset of the autoencoders."""
 
 
+TURNING = 4.0
+"""How many times faster than the trunk a ``blind`` network learns to turn what a site sends."""
+
+
 class _ScaleAdapter(nn.Module):
-    """Standardisation and 1×1 convolutions of one site at one scale."""
+    """Standardisation and 1×1 convolutions of one site at one scale.
+
+    Parameters
+    ----------
+    channels
+        Of the latents.
+    learned
+        Whether there are convolutions.
+    features
+        Of the trunk at this scale, where each site's latents are in a basis of its own: it turns
+        them fast, and reads its mask latents out by itself. ``None``: the trunk gives mask latents.
+    """
 
     mean_in: Tensor
     spread_in: Tensor
     mean_out: Tensor
     spread_out: Tensor
 
-    def __init__(self, channels: int, *, learned: bool) -> None:
+    def __init__(self, channels: int, features: int | None, *, learned: bool) -> None:
         super().__init__()
         for name in ("in", "out"):
             self.register_buffer(f"mean_{name}", torch.zeros(channels))
             self.register_buffer(f"spread_{name}", torch.ones(()))
-        self.convolve_in = _identity_convolution(channels) if learned else nn.Identity()
-        self.convolve_out = _identity_convolution(channels) if learned else nn.Identity()
+        # Adam moves a weight by the learning rate, so smaller weights before a factor learn faster.
+        self.gain = 1.0 if features is None else TURNING
+        self.convolve_in = _identity_convolution(channels, self.gain) if learned else nn.Identity()
+        self.convolve_out: nn.Module = nn.Identity()
+        if features is not None:
+            self.convolve_out = nn.Conv2d(features, channels, 1)
+        elif learned:
+            self.convolve_out = _identity_convolution(channels)
 
     def enter(self, latents: Tensor) -> Tensor:
         standard = (latents - self.mean_in[:, None, None]) / self.spread_in
-        adapted: Tensor = self.convolve_in(standard)
+        adapted: Tensor = self.gain * self.convolve_in(standard)
         return adapted
 
     def leave(self, features: Tensor) -> Tensor:
@@ -63,10 +87,10 @@ def _trunk_widths(study: StudySpec) -> tuple[int, ...]:
     return TRUNK_WIDTHS[study.autoencoder][EXCHANGED_STAGES - len(study.scales) :]
 
 
-def _identity_convolution(channels: int) -> nn.Conv2d:
+def _identity_convolution(channels: int, gain: float = 1.0) -> nn.Conv2d:
     convolution = nn.Conv2d(channels, channels, 1)
     with torch.no_grad():
-        convolution.weight.copy_(torch.eye(channels)[:, :, None, None])
+        convolution.weight.copy_(torch.eye(channels)[:, :, None, None] / gain)
         nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
     return convolution
 
@@ -93,8 +117,12 @@ class UnifiedMappingNetwork(nn.Module):
         self.scales = study.scales
         learned = study.mapping == "fused" if adapters is None else adapters
         self.has_adapters = learned
+        widths = _trunk_widths(study)
+        # One read-out for all sites, followed by one each, learns slowly where every site wants
+        # its latents in another basis (docs/decisions/0031).
+        own_read_out = learned and study.mapping == "fused" and study.arrangement == "blind"
         self.trunk = (
-            FusedTrunk(self.scales, _trunk_widths(study))
+            FusedTrunk(self.scales, widths, read_out=not own_read_out)
             if study.mapping == "fused"
             else PaperTrunk(self.scales)
         )
@@ -102,8 +130,10 @@ class UnifiedMappingNetwork(nn.Module):
         self.adapters = nn.ModuleList(
             nn.ModuleDict(
                 {
-                    scale.name: _ScaleAdapter(scale.channels, learned=learned)
-                    for scale in self.scales
+                    scale.name: _ScaleAdapter(
+                        scale.channels, width if own_read_out else None, learned=learned
+                    )
+                    for scale, width in zip(self.scales, widths, strict=False)
                 }
             )
             for _ in self.site_names

@@ -1,8 +1,8 @@
 """The ``fused`` trunk: one network over all scales, information flowing both ways.
 
 A small residual U-Net whose every level takes in the latents of its scale on
-the way down and gives out the mapped latents of its scale on the way up, so the
-fine scale knows the context and the coarse scale the detail.
+the way down and gives out what it made of them on the way up, so the fine scale knows
+the context and the coarse scale the detail.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ppcmi_sf.study import ScaleSpec
 
 
 class FusedTrunk(nn.Module):
-    """Latent pyramid to latent pyramid of the same shapes.
+    """Latent pyramid to mask latents, or to features, of the same heights and widths.
 
     Parameters
     ----------
@@ -30,10 +30,18 @@ class FusedTrunk(nn.Module):
         context for the finer ones.
     coarse_blocks
         Residual blocks at the coarsest level.
+    read_out
+        Whether it reads the mask latents out of its features, in one way for every site. If not,
+        it gives these features, of as many channels as ``widths`` says.
     """
 
     def __init__(
-        self, scales: Sequence[ScaleSpec], widths: Sequence[int], *, coarse_blocks: int = 2
+        self,
+        scales: Sequence[ScaleSpec],
+        widths: Sequence[int],
+        *,
+        coarse_blocks: int = 2,
+        read_out: bool = True,
     ) -> None:
         super().__init__()
         self.names = [scale.name for scale in scales]
@@ -58,7 +66,7 @@ class FusedTrunk(nn.Module):
         )
         self.up_blocks = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
         self.leave = nn.ModuleList(
-            nn.Conv2d(width, scale.channels, 1)
+            nn.Conv2d(width, scale.channels, 1) if read_out else nn.Identity()
             for scale, width in zip(scales, widths, strict=False)
         )
         self.halve = nn.AvgPool2d(2)

@@ -86,8 +86,11 @@ def _with_site(
             hint="Give the new site another name.",
         )
     larger = UnifiedMappingNetwork(study, (*network.site_names, site), adapters=True)
-    weights = dict(larger.state_dict()) | {
-        name: value.detach().clone() for name, value in network.state_dict().items()
-    }
+    weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    known, start = len(network.site_names), larger.adapters[-1].state_dict()
+    for name in start:
+        # Where latents are alike between sites, as in ``escrow``, their mean is nearly right.
+        others = [weights[f"adapters.{number}.{name}"] for number in range(known)]
+        weights[f"adapters.{known}.{name}"] = torch.stack(others).mean(dim=0)
     larger.load_state_dict(weights)
     return larger.to(next(network.parameters()).device)
