@@ -5,8 +5,8 @@
 #
 # DATA is a folder of any layout that `ppcmi` reads. A command that was stopped goes on where it
 # was when the script is run again. Wall times go to OUT/times.txt. SIZE=128 takes smaller images,
-# UNET_EPOCHS=0 leaves the U-Net out,
-# AUTOENCODER=ppcmi-sf takes the paper's scales.
+# UNET_EPOCHS=0 leaves the U-Net out, AUTOENCODER=ppcmi-sf takes the paper's scales, TEST=0.5 sets
+# half of the groups apart in place of a fifth.
 set -euo pipefail
 
 data=$1 out=$2 modality=$3 class=$4
@@ -14,7 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 bin=${PPCMI_BIN:-$here/../.venv/bin}
 site_epochs=${SITE_EPOCHS:-50} server_epochs=${SERVER_EPOCHS:-10} copies=${COPIES:-24}
 unet_epochs=${UNET_EPOCHS:-60} size=${SIZE:-256} arrangement=${ARRANGEMENT:-escrow}
-autoencoder=${AUTOENCODER:-fine} seed=${SEED:-0}
+autoencoder=${AUTOENCODER:-fine} seed=${SEED:-0} test=${TEST:-0.2}
 
 # shellcheck source=benchmarks/parties.sh
 source "$here/parties.sh"
@@ -27,7 +27,8 @@ timed() { # timed LABEL COMMAND...: run it and note the wall time
     echo "$label $((SECONDS - start)) s" >> "$out/times.txt"
 }
 
-"$bin/python" "$here/split_sites.py" "$data" "$out/split" --seed "$seed" | tee "$out/split.txt"
+"$bin/python" "$here/split_sites.py" "$data" "$out/split" --seed "$seed" --test "$test" |
+    tee "$out/split.txt"
 study=$out/study.yaml
 [ -f "$study" ] || "$bin/ppcmi" study new "$study" --name "$class" --modality "$modality" \
     --class "$class" --arrangement "$arrangement" --size "$size" "$size" \

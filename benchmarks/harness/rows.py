@@ -124,6 +124,7 @@ _PAPER = Row(
     guidance=0.0,
     mapping_loss="mse",
     batch_size=8,
+    learning_rate=1e-3,
     shares=Shares(image=0.2, mask=0.2),
 )
 
@@ -143,6 +144,7 @@ _ENCODER = {
 _COARSE = {
     "autoencoder": "ppcmi-sf",
     "batch_size": 24,
+    "learning_rate": 1e-3,
     "shares": Shares(image=0.65, mask=0.08, pairs=0.08),
 }
 

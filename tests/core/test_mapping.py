@@ -264,6 +264,44 @@ def test_training_lowers_the_loss(loss, mapping, make_study):
     assert not model.training
 
 
+def opposite_pairs(study, seed, sign):
+    """One picture in all channels; its mask latents are the picture, or its negative."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = LatentPyramid(
+        {
+            s.name: torch.randn(24, 1, *s.shape[1:], generator=generator).expand(-1, *s.shape)
+            for s in study.scales
+        }
+    ).map(torch.clone)
+    return SitePairs(inputs, inputs.map(lambda value: sign * value), np.arange(24) >= 20)
+
+
+def test_in_blind_sites_that_want_opposite_things_learn_at_once(make_study):
+    """What ``escrow`` has, one read-out for all and an identity for each, waits at a saddle."""
+    loss = {}
+    for arrangement in ("blind", "escrow"):
+        study = make_study(size=(64, 64), arrangement=arrangement)
+        pairs = {"a": opposite_pairs(study, 1, 1), "b": opposite_pairs(study, 2, -1)}
+        fit = FitOptions(epochs=2, batch_size=8, learning_rate=3e-3)
+        options = MappingOptions(fit=fit, input_noise=0.0)
+        loss[arrangement] = run(train_mapping(study, pairs, options, device=CPU))[1].kept_loss
+    assert loss["blind"] < 0.7 * loss["escrow"]
+
+
+@pytest.mark.parametrize("adapters", [True, False])
+@pytest.mark.parametrize("mapping", ["fused", "paper"])
+@pytest.mark.parametrize("arrangement", ["blind", "escrow"])
+def test_a_read_out_of_the_site_s_own_only_in_blind(arrangement, mapping, adapters, make_study):
+    study = make_study(arrangement=arrangement, mapping=mapping)
+    model = network(study, adapters=adapters)
+    shared = [name for name in model.state_dict() if name.startswith("trunk.leave")]
+    own = adapters and mapping == "fused" and arrangement == "blind"
+    assert bool(shared) == (mapping == "fused" and not own)
+    with torch.inference_mode():
+        result = model({"b.c": latents(study, 2)})["b.c"]
+    assert result.matches(study.scales)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

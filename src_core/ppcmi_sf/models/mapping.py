@@ -35,7 +35,7 @@ TRUNK_WIDTHS: dict[AutoencoderPreset, tuple[int, ...]] = {
 """Channels of the fused trunk's levels, for each preset of the autoencoders."""
 
 
-TURNING = 4.0
+TURNING = 2.0
 """How many times faster than the trunk a ``blind`` network learns to turn what a site sends."""
 
 

@@ -71,8 +71,8 @@ class MappingOptions:
         of each channel's own spread (Bishop, "Training with Noise is Equivalent to Tikhonov
         Regularization", Neural Computation 7(1), 1995). The network then learns single pairs less
         by heart (docs/decisions/0025, 0030). ``None``: :data:`INPUT_NOISE` with ``fused`` in
-        ``escrow``; none in ``blind``, where it gained nothing, and none with ``paper``, as in the
-        paper.
+        ``escrow``; none in ``blind``, where it costs accuracy (0031), and none with ``paper``, as
+        in the paper.
     max_site_weight
         Largest share of the loss that one site has, however many pairs it sends; from three
         sites on (see :func:`ppcmi_sf.training.site_weights.site_weights`).
