@@ -132,7 +132,8 @@ def test_after_a_rotation_old_replies_open_with_the_old_key(both, open_site, ope
     report = run(north.reveal(replies, tmp_path / "m"))
     assert (len(report.written), report.failures) == (4, [])
     for path in report.written:
-        np.testing.assert_array_equal(pixels(path), pixels(both.masks("north") / path.name))
+        # Not to the pixel: fresh pseudonyms are other transforms, which round otherwise in float16.
+        assert (pixels(path) != pixels(both.masks("north") / path.name)).mean() < 1e-3
 
 
 # -- who answers ------------------------------------------------------------------------
