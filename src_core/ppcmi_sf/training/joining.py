@@ -87,8 +87,8 @@ def _with_site(
         )
     larger = UnifiedMappingNetwork(study, (*network.site_names, site), adapters=True)
     weights = {name: value.detach().clone() for name, value in network.state_dict().items()}
-    known, start = len(network.site_names), larger.adapters[-1].state_dict()
-    for name in start:
+    known = len(network.site_names)
+    for name in larger.adapters[-1].state_dict():
         # Where latents are alike between sites, as in ``escrow``, their mean is nearly right.
         others = [weights[f"adapters.{number}.{name}"] for number in range(known)]
         weights[f"adapters.{known}.{name}"] = torch.stack(others).mean(dim=0)

@@ -132,8 +132,9 @@ def test_after_a_rotation_old_replies_open_with_the_old_key(both, open_site, ope
     report = run(north.reveal(replies, tmp_path / "m"))
     assert (len(report.written), report.failures) == (4, [])
     for path in report.written:
-        # Not to the pixel: fresh pseudonyms are other transforms, which round otherwise in float16.
-        assert (pixels(path) != pixels(both.masks("north") / path.name)).mean() < 1e-3
+        different = (pixels(path) != pixels(both.masks("north") / path.name)).mean()
+        # In escrow fresh pseudonyms are other transforms, which round otherwise in float16.
+        assert different < 1e-3 if both.study.arrangement == "escrow" else different == 0
 
 
 # -- who answers ------------------------------------------------------------------------
