@@ -42,6 +42,21 @@ class Group:
                 collected[case["site"], case["case"], case["class"]].append(case[metric])
         return {key: float(np.mean(values)) for key, values in collected.items()}
 
+    def seeds(self) -> list[int]:
+        """Seeds that were run."""
+        return sorted(run["key"]["seed"] for run in self.runs)
+
+    def common(self, other: Group) -> tuple[Group, Group] | None:
+        """Both with those seeds alone that both have; ``None`` if there are none."""
+        shared = set(self.seeds()) & set(other.seeds())
+        if not shared:
+            return None
+        mine, theirs = (
+            Group([run for run in group.runs if run["key"]["seed"] in shared])
+            for group in (self, other)
+        )
+        return mine, theirs
+
     def groups(self) -> dict[CaseKey, str]:
         """Patient by site, case and class."""
         return {(c["site"], c["case"], c["class"]): c["group"] for c in self.runs[0]["cases"]}
@@ -85,7 +100,7 @@ def accuracy_table(groups: dict[str, Group]) -> str:
         "ASD",
         *(f"Dice to {other}" for other in BESIDE.values()),
     ]
-    heads += ["CPU s", "parameters, M", "training, MB", "query + reply, kB"]
+    heads += ["CPU s", "parameters, M", "training, MB", "query + reply, kB", "seeds"]
     lines = [_line(heads), _line(["---"] * len(heads))]
     for group in groups.values():
         cells = [group.row]
@@ -102,6 +117,7 @@ def accuracy_table(groups: dict[str, Group]) -> str:
         cells += [_difference(group, groups.get(other)) for other in BESIDE]
         cells += [f"{group.mean('cpu_seconds'):.0f}", _parameters(group)]
         cells += [_amount(group.bytes("training"), 1e6, 1), _per_query(group)]
+        cells += [", ".join(map(str, group.seeds()))]
         lines.append(_line(cells))
     return "\n".join(lines)
 
@@ -115,8 +131,7 @@ def site_table(groups: dict[str, Group]) -> str:
         cells = [group.row]
         for site in sites:
             own = group.per_seed("dice", site)
-            floor = alone.per_seed("dice", site) if alone else []
-            worse = own and floor and group.row != ALONE and np.mean(own) < np.mean(floor)
+            worse = alone is not None and _worse_off(group, alone, site)
             cells.append(mean_sd(own, 3) + (WORSE if worse else "") if own else "")
         lines.append(_line(cells))
     return "\n".join(lines)
@@ -154,7 +169,8 @@ def report(runs: Sequence[Run]) -> str:
             f"{', '.join(f'{budget:g}' for budget in budgets)} CPU s a row. "
             f"Commits: {', '.join(_commits(groups))}.",
             "Mean ± SD over the seeds of the mean over sites, images and classes. Differences: "
-            "mean over the images, with a 95 % interval (bootstrap over groups).",
+            "mean over the images, of the seeds that both rows have, with a 95 % interval "
+            "(bootstrap over groups).",
             accuracy_table(groups),
             "Dice at each site. ⚠: below the site's own U-Net.",
             site_table(groups),
@@ -162,6 +178,14 @@ def report(runs: Sequence[Run]) -> str:
             stage_table(groups),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _worse_off(group: Group, alone: Group, site: str) -> bool:
+    pair = group.common(alone)
+    if pair is None or group.row == alone.row:
+        return False
+    own, floor = (one.per_seed("dice", site) for one in pair)
+    return bool(own and floor and np.mean(own) < np.mean(floor))
 
 
 def _commits(groups: dict[str, Group]) -> list[str]:
@@ -176,7 +200,11 @@ def _commits(groups: dict[str, Group]) -> list[str]:
 def _difference(own: Group, other: Group | None) -> str:
     if other is None or other.row == own.row:
         return ""
-    found = paired_difference(own.by_case("dice"), other.by_case("dice"), own.groups())
+    pair = own.common(other)
+    if pair is None:
+        return ""
+    mine, theirs = (one.by_case("dice") for one in pair)
+    found = paired_difference(mine, theirs, own.groups())
     return "" if found is None else str(found)
 
 

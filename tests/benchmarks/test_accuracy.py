@@ -206,26 +206,6 @@ def _mean_dice(finished, row="site-unet"):
     return sum(case["dice"] for case in cases) / len(cases)
 
 
-def test_a_site_that_is_worse_off_is_marked():
-    from harness.tables import grouped, site_table
-
-    def run(row, scores):
-        cases = [
-            {"site": site, "case": "a", "group": "g", "class": "c", "dice": dice}
-            for site, dice in scores.items()
-        ]
-        key = {"dataset": "d", "row": row, "seed": 0, "sites": 2}
-        return {"key": key, "settings": {"image_size": [64, 64]}, "cases": cases}
-
-    runs = [
-        run("site-unet", {"north": 0.5, "south": 0.5}),
-        run("fused-blind", {"north": 0.6, "south": 0.4}),
-    ]
-    table = site_table(next(iter(grouped(runs).values())))
-    assert "| fused-blind | 0.600 | 0.400 ⚠ |" in table
-    assert table.count("⚠") == 1
-
-
 def test_a_killed_run_leaves_nothing_half_written(tmp_path):
     plan = tmp_path / "plan.yaml"
     rows = ["fused-escrow", "fused-blind"]

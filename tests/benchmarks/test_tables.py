@@ -1,0 +1,64 @@
+"""Tables of runs that are written down here: what is compared with what, and what is marked."""
+
+import pytest
+
+from harness.tables import accuracy_table, grouped, site_table
+
+
+def run(row, scores, seed=0):
+    cases = [
+        {"site": site, "case": f"{site}-a", "group": site, "class": "c"}
+        | dict.fromkeys(("dice", "dice_flips", "iou", "hd95", "asd"), value)
+        for site, value in scores.items()
+    ]
+    return {
+        "key": {"dataset": "d", "row": row, "seed": seed, "sites": 2},
+        "settings": {"image_size": [64, 64]},
+        "cases": cases,
+        "cpu_seconds": 1.0,
+        "parameters": {},
+        "bytes": {},
+    }
+
+
+def table_of(make, runs):
+    return make(next(iter(grouped(runs).values())))
+
+
+def test_a_site_that_is_worse_off_is_marked():
+    runs = [
+        run("site-unet", {"north": 0.5, "south": 0.5}),
+        run("fused-blind", {"north": 0.6, "south": 0.4}),
+    ]
+    table = table_of(site_table, runs)
+    assert "| fused-blind | 0.600 | 0.400 ⚠ |" in table
+    assert table.count("⚠") == 1
+
+
+def difference(runs):
+    table = table_of(accuracy_table, runs).splitlines()
+    heads, row = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in (table[0], table[-1])
+    )
+    return row[heads.index("Dice to central U-Net")], row[heads.index("seeds")]
+
+
+def test_rows_are_compared_over_the_seeds_that_both_have():
+    both = {"north": 0.9, "south": 0.9}
+    runs = [
+        run("central-unet", both, seed=1),
+        run("fused-escrow", {"north": 0.1, "south": 0.1}, seed=0),
+        run("fused-escrow", {"north": 0.8, "south": 0.8}, seed=1),
+    ]
+    assert difference(runs) == ("-0.100 [-0.100, -0.100]", "0, 1")
+
+
+@pytest.mark.parametrize("make", [accuracy_table, site_table])
+def test_rows_without_a_common_seed_are_not_compared(make):
+    runs = [
+        run("site-unet", {"north": 0.9, "south": 0.9}, seed=1),
+        run("fused-escrow", {"north": 0.1, "south": 0.1}, seed=0),
+    ]
+    table = table_of(make, runs)
+    assert "⚠" not in table
+    assert "[" not in table
