@@ -222,6 +222,7 @@ class LatentRun:
             loss=row.mapping_loss,
             adapters=row.adapters,
             input_noise=row.input_noise,
+            cut_mix=row.cut_mix,
         )
 
     def _server(self, network: UnifiedMappingNetwork | None) -> MappingServer:

@@ -105,15 +105,15 @@ def train_shadow_network(
     number: int,
     device: torch.device,
     *,
-    input_noise: float | None = None,
+    by_heart: bool = False,
 ) -> Job[UnifiedMappingNetwork]:
     """Train a mapping network of one site, by the server's own training.
 
-    ``input_noise`` is that of :class:`~ppcmi_sf.training.mapping.MappingOptions`.
+    ``by_heart``: without the noise and the mixing of pairs that are there against it.
     """
-    options = MappingOptions(
-        fit=_fit(pairs.inputs.batch_size, steps, number), input_noise=input_noise
-    )
+    against = 0.0 if by_heart else None
+    fit = _fit(pairs.inputs.batch_size, steps, number)
+    options = MappingOptions(fit=fit, input_noise=against, cut_mix=against)
     network, _ = yield from train_mapping(study, {SHADOW_SITE: pairs}, options, device=device)
     return network
 

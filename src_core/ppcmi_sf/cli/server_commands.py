@@ -84,6 +84,15 @@ def train(
             "--input-noise", min=0, help="On image latents while training; default: escrow only."
         ),
     ] = None,
+    cut_mix: Annotated[
+        float | None,
+        typer.Option(
+            "--cut-mix",
+            min=0,
+            max=1,
+            help="Share of pairs that get a rectangle of another one; default: fused only.",
+        ),
+    ] = None,
     max_site_weight: Annotated[
         float,
         typer.Option(
@@ -115,6 +124,7 @@ def train(
         loss=loss.value,
         adapters=adapters,
         input_noise=input_noise,
+        cut_mix=cut_mix,
         max_site_weight=max_site_weight,
     )
     spec = StudySpec.load(study)

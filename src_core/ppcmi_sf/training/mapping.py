@@ -17,6 +17,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import AutoencoderPreset, StudySpec
+from ppcmi_sf.training.cut_mix import cut_mix
 from ppcmi_sf.training.dataset import batch_count, require_two_values
 from ppcmi_sf.training.fit_options import MAPPING_FIT, FitOptions
 from ppcmi_sf.training.loop import FitReport, fit
@@ -24,6 +25,7 @@ from ppcmi_sf.training.losses import MappingLoss, mapping_loss
 from ppcmi_sf.training.noise import TrainingNoise
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT, site_weights
 
+CUT_MIX = 1.0  # docs/decisions/0033
 INPUT_NOISE: dict[AutoencoderPreset, float] = {"fine": 0.3, "ppcmi-sf": 1.0, "small": 1.0}
 
 
@@ -73,6 +75,10 @@ class MappingOptions:
         by heart (docs/decisions/0025, 0030). ``None``: :data:`INPUT_NOISE` with ``fused`` in
         ``escrow``; none in ``blind``, where it costs accuracy (0031), and none with ``paper``, as
         in the paper.
+    cut_mix
+        Share of the training pairs in which a rectangle is another pair's (see
+        :mod:`ppcmi_sf.training.cut_mix`). ``None``: :data:`CUT_MIX` with ``fused``; none with
+        ``paper``, as in the paper.
     max_site_weight
         Largest share of the loss that one site has, however many pairs it sends; from three
         sites on (see :func:`ppcmi_sf.training.site_weights.site_weights`).
@@ -82,6 +88,7 @@ class MappingOptions:
     loss: MappingLoss = "normalised"
     adapters: bool | None = None
     input_noise: float | None = None
+    cut_mix: float | None = None
     max_site_weight: float = MAX_SITE_WEIGHT
 
     def noise_for(self, study: StudySpec) -> float:
@@ -90,6 +97,12 @@ class MappingOptions:
             return self.input_noise
         helps = study.mapping == "fused" and study.arrangement == "escrow"
         return INPUT_NOISE[study.autoencoder] if helps else 0.0
+
+    def cut_mix_for(self, study: StudySpec) -> float:
+        """The share of mixed pairs in a study."""
+        if self.cut_mix is not None:
+            return self.cut_mix
+        return CUT_MIX if study.mapping == "fused" else 0.0
 
 
 Pair = tuple[dict[str, LatentPyramid], dict[str, LatentPyramid]]
@@ -114,6 +127,7 @@ class MappingTask:
     ) -> None:
         self.pairs, self.options, self.device = pairs, options, device
         self._noise = TrainingNoise(options.noise_for(study), options.fit.seed)
+        self._cut_mix = options.cut_mix_for(study)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.fit.seed)
             if network is None:
@@ -150,7 +164,9 @@ class MappingTask:
             chosen: dict[str, list[np.intp]] = {name: [] for name in self.pairs}
             for at in part:
                 chosen[order[at][1]].append(order[at][2])
-            yield self._load({name: np.array(items) for name, items in chosen.items()})
+            yield self._mixed(
+                self._load({name: np.array(items) for name, items in chosen.items()}), rng
+            )
 
     def validation_batches(self) -> Iterator[Pair]:
         """The validation items of all sites."""
@@ -181,6 +197,14 @@ class MappingTask:
                 index = torch.from_numpy(np.sort(indices))
                 inputs[name] = self._take(self.pairs[name].inputs, index)
                 targets[name] = self._take(self.pairs[name].targets, index)
+        return inputs, targets
+
+    def _mixed(self, batch: Pair, rng: np.random.Generator) -> Pair:
+        inputs, targets = {}, {}
+        for name in batch[0]:
+            inputs[name], targets[name] = cut_mix(
+                batch[0][name], batch[1][name], self._cut_mix, rng
+            )
         return inputs, targets
 
     def _take(self, pyramid: LatentPyramid, index: Tensor) -> LatentPyramid:

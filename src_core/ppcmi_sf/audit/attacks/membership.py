@@ -207,7 +207,7 @@ def _planted(subject: Subject, pool: _Pool, pairs: SitePairs) -> Job[Measurement
         PLANTED_STEPS,
         0,
         subject.device,
-        input_noise=0.0,  # it is there against just this
+        by_heart=True,
     )
     losses = yield from mapping_losses(network, SHADOW_SITE, pairs, subject.device)
     asked = _Pool(pool.slices, chosen, pool.seed)
