@@ -12,7 +12,12 @@ from harness.statistics import mean_sd, paired_difference
 
 ALONE = "site-unet"
 # The rows that the others are compared with, case by case.
-BESIDE = {"central-unet": "central U-Net", ALONE: "the site's U-Net", "paper": "paper"}
+BESIDE = {
+    "central-unet": "central U-Net",
+    ALONE: "the site's U-Net",
+    "paper": "paper",
+    "fused-escrow": "escrow",
+}
 DIGITS = {"dice": 3, "dice_flips": 3, "iou": 3, "hd95": 2, "asd": 2}
 WORSE = " ⚠"  # beside the Dice of a site that does better on its own
 Run = dict[str, Any]
