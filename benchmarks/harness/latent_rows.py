@@ -221,7 +221,6 @@ class LatentRun:
             fit=options_for(own, self.seed),
             loss=row.mapping_loss,
             adapters=row.adapters,
-            input_noise=row.input_noise,
             cut_mix=row.cut_mix,
         )
 

@@ -66,8 +66,6 @@ class Row(Strict):
         Whether latents pass through the keyed transform.
     noise
         Level of the noise on everything that sites send; 0 is none.
-    input_noise
-        On image latents while the mapping network trains; the engine's default if not told.
     cut_mix
         Share of training pairs of the mapping network with a rectangle of another one; the
         engine's default if not told.
@@ -106,7 +104,6 @@ class Row(Strict):
     guidance: Annotated[float | None, Field(ge=0, strict=False)] = None
     mapping_loss: MappingLoss = "normalised"
     adapters: bool | None = None
-    input_noise: Annotated[float | None, Field(ge=0, strict=False)] = None
     cut_mix: Annotated[float | None, Field(ge=0, le=1, strict=False)] = None
     copies: int | None = None
     alignment: Alignment | None = None

@@ -37,9 +37,7 @@ def study(make_study):
     return make_study(size=(32, 32))
 
 
-OPTIONS = MappingOptions(
-    fit=FitOptions(epochs=10, batch_size=8, learning_rate=3e-3), input_noise=0.0
-)
+OPTIONS = MappingOptions(fit=FitOptions(epochs=10, batch_size=8, learning_rate=3e-3), cut_mix=0.0)
 
 
 def advantage(network, members, others):

@@ -283,7 +283,7 @@ def test_in_blind_sites_that_want_opposite_things_learn_at_once(make_study):
         study = make_study(size=(64, 64), arrangement=arrangement)
         pairs = {"a": opposite_pairs(study, 1, 1), "b": opposite_pairs(study, 2, -1)}
         fit = FitOptions(epochs=2, batch_size=8, learning_rate=3e-3)
-        options = MappingOptions(fit=fit, input_noise=0.0, cut_mix=0.0)
+        options = MappingOptions(fit=fit, cut_mix=0.0)
         loss[arrangement] = run(train_mapping(study, pairs, options, device=CPU))[1].kept_loss
     assert loss["blind"] < 0.7 * loss["escrow"]
 

@@ -105,15 +105,14 @@ def train_shadow_network(
     number: int,
     device: torch.device,
     *,
-    by_heart: bool = False,
+    cut_mix: float | None = None,
 ) -> Job[UnifiedMappingNetwork]:
     """Train a mapping network of one site, by the server's own training.
 
-    ``by_heart``: without the noise and the mixing of pairs that are there against it.
+    ``cut_mix`` is that of :class:`~ppcmi_sf.training.mapping.MappingOptions`.
     """
-    against = 0.0 if by_heart else None
     fit = _fit(pairs.inputs.batch_size, steps, number)
-    options = MappingOptions(fit=fit, input_noise=against, cut_mix=against)
+    options = MappingOptions(fit=fit, cut_mix=cut_mix)
     network, _ = yield from train_mapping(study, {SHADOW_SITE: pairs}, options, device=device)
     return network
 

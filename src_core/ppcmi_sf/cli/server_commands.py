@@ -78,12 +78,6 @@ def train(
         bool | None,
         typer.Option("--adapters/--no-adapters", help="Per-site adapters; default: fused only."),
     ] = None,
-    input_noise: Annotated[
-        float | None,
-        typer.Option(
-            "--input-noise", min=0, help="On image latents while training; default: escrow only."
-        ),
-    ] = None,
     cut_mix: Annotated[
         float | None,
         typer.Option(
@@ -123,7 +117,6 @@ def train(
         fit=FitOptions(epochs, batch_size, learning_rate, patience, seed),
         loss=loss.value,
         adapters=adapters,
-        input_noise=input_noise,
         cut_mix=cut_mix,
         max_site_weight=max_site_weight,
     )

@@ -16,17 +16,15 @@ from ppcmi_sf.errors import TrainingError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job
-from ppcmi_sf.study import AutoencoderPreset, StudySpec
+from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.cut_mix import cut_mix
 from ppcmi_sf.training.dataset import batch_count, require_two_values
 from ppcmi_sf.training.fit_options import MAPPING_FIT, FitOptions
 from ppcmi_sf.training.loop import FitReport, fit
 from ppcmi_sf.training.losses import MappingLoss, mapping_loss
-from ppcmi_sf.training.noise import TrainingNoise
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT, site_weights
 
 CUT_MIX = 1.0  # docs/decisions/0033
-INPUT_NOISE: dict[AutoencoderPreset, float] = {"fine": 0.3, "ppcmi-sf": 1.0, "small": 1.0}
 
 
 @dataclass(frozen=True)
@@ -68,17 +66,10 @@ class MappingOptions:
         weigh less (see :func:`~ppcmi_sf.training.losses.mapping_loss`); ``mse`` is the paper's.
     adapters
         See :class:`~ppcmi_sf.models.mapping.UnifiedMappingNetwork`.
-    input_noise
-        Standard deviation of Gaussian noise on the image latents of each training batch, in units
-        of each channel's own spread (Bishop, "Training with Noise is Equivalent to Tikhonov
-        Regularization", Neural Computation 7(1), 1995). The network then learns single pairs less
-        by heart (docs/decisions/0025, 0030). ``None``: :data:`INPUT_NOISE` with ``fused`` in
-        ``escrow``; none in ``blind``, where it costs accuracy (0031), and none with ``paper``, as
-        in the paper.
     cut_mix
         Share of the training pairs in which a rectangle is another pair's (see
-        :mod:`ppcmi_sf.training.cut_mix`). ``None``: :data:`CUT_MIX` with ``fused``; none with
-        ``paper``, as in the paper.
+        :mod:`ppcmi_sf.training.cut_mix`): the network then learns single pairs less by heart.
+        ``None``: :data:`CUT_MIX` with ``fused``; none with ``paper``, as in the paper.
     max_site_weight
         Largest share of the loss that one site has, however many pairs it sends; from three
         sites on (see :func:`ppcmi_sf.training.site_weights.site_weights`).
@@ -87,16 +78,8 @@ class MappingOptions:
     fit: FitOptions = field(default_factory=lambda: MAPPING_FIT)
     loss: MappingLoss = "normalised"
     adapters: bool | None = None
-    input_noise: float | None = None
     cut_mix: float | None = None
     max_site_weight: float = MAX_SITE_WEIGHT
-
-    def noise_for(self, study: StudySpec) -> float:
-        """The level of the input noise in a study."""
-        if self.input_noise is not None:
-            return self.input_noise
-        helps = study.mapping == "fused" and study.arrangement == "escrow"
-        return INPUT_NOISE[study.autoencoder] if helps else 0.0
 
     def cut_mix_for(self, study: StudySpec) -> float:
         """The share of mixed pairs in a study."""
@@ -126,7 +109,6 @@ class MappingTask:
         network: UnifiedMappingNetwork | None = None,
     ) -> None:
         self.pairs, self.options, self.device = pairs, options, device
-        self._noise = TrainingNoise(options.noise_for(study), options.fit.seed)
         self._cut_mix = options.cut_mix_for(study)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.fit.seed)
@@ -152,7 +134,6 @@ class MappingTask:
     def train_batches(self, epoch: int) -> Iterator[Pair]:
         """Shuffled batches, a function of seed and epoch."""
         rng = np.random.default_rng((self.options.fit.seed, epoch))
-        self._noise.begin(epoch)
         # Each site's items lie evenly over the epoch, so that no batch is empty or of one item
         # however few items a site has.
         order = sorted(
@@ -179,8 +160,6 @@ class MappingTask:
     def loss(self, batch: Pair) -> Tensor:
         """Loss of a batch, each site weighing as many items as it has in it, up to its cap."""
         inputs, targets = batch
-        if self.model.training:
-            inputs = {name: self._noise(pyramid) for name, pyramid in inputs.items()}
         mapped = self.network(inputs)
         count = sum(pyramid.batch_size for pyramid in inputs.values())
         terms = []

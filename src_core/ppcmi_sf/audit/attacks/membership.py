@@ -207,7 +207,7 @@ def _planted(subject: Subject, pool: _Pool, pairs: SitePairs) -> Job[Measurement
         PLANTED_STEPS,
         0,
         subject.device,
-        by_heart=True,
+        cut_mix=0.0,  # it is there against just this
     )
     losses = yield from mapping_losses(network, SHADOW_SITE, pairs, subject.device)
     asked = _Pool(pool.slices, chosen, pool.seed)
