@@ -147,6 +147,7 @@ _COARSE = {
     "batch_size": 24,
     "learning_rate": 1e-3,
     "cut_mix": 0.0,
+    "copies": 24,
     "shares": Shares(image=0.65, mask=0.08, pairs=0.08),
 }
 
