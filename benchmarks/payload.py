@@ -1,6 +1,6 @@
 """Bytes that a collaboration exchanges, for training and for a query, beside federated averaging.
 
-    python benchmarks/payload.py --slices 175 --sites 3 --copies 1 8 24 --rounds 50 100 200
+    python benchmarks/payload.py --slices 175 --sites 3 --copies 1 3 6 24 --rounds 50 100 200
 
 All sizes are of whole files: header, signature and encryption included, by the same functions
 that write them. Training pairs travel once, from each site to the server. In federated averaging
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=AUTOENCODER_WIDTHS, default="fine")
     parser.add_argument("--slices", type=int, default=175, help="Training slices of all sites.")
     parser.add_argument("--sites", type=int, default=3)
-    parser.add_argument("--copies", type=int, nargs="+", default=[1, 8, 24])
+    parser.add_argument("--copies", type=int, nargs="+", default=[1, 3, 6, 24])
     parser.add_argument("--rounds", type=int, nargs="+", default=[50, 100, 200])
     arguments = parser.parse_args()
     size, preset = arguments.size, arguments.preset

@@ -1,4 +1,4 @@
-"""What sites and server exchange, in memory: the roles of the engine, float16 as in bundles."""
+"""What sites and server exchange, in memory: the roles of the engine, rounded as in bundles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppcmi_sf.bundle import new_item_id
+from ppcmi_sf.bundle import Precision, new_item_id
+from ppcmi_sf.bundle.payload import decode, encode
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.latents import LatentPyramid
@@ -24,6 +25,7 @@ from ppcmi_sf.training.dataset import GridSlices, SiteData
 from ppcmi_sf.training.mapping import SitePairs
 from ppcmi_sf.training.slice_batches import augmenter_for
 from ppcmi_sf.workflows.batches import BATCH
+from ppcmi_sf.workflows.protect import default_precision
 
 Items = Sequence[str]
 
@@ -102,9 +104,14 @@ def make_server(
     return MappingServer(study, shares if study.arrangement == "escrow" else {}, network)
 
 
-def through_bundle(pyramid: LatentPyramid) -> LatentPyramid:
-    """What is left of float32 latents at the other end: bundles hold float16."""
-    return pyramid.to(torch.float16).to(torch.float32)
+def through_bundle(pyramid: LatentPyramid, precision: Precision = "float16") -> LatentPyramid:
+    """What is left of float32 latents at the other end."""
+    return LatentPyramid(
+        {
+            name: torch.from_numpy(decode(name, encode(name, value.cpu().numpy(), precision)))
+            for name, value in pyramid.items()
+        }
+    )
 
 
 def new_items(count: int) -> Items:
@@ -157,6 +164,7 @@ class Copies:
 
 def training_pairs(site: Site, server: MappingServer, name: str, copies: Copies) -> SitePairs:
     """What the server has of a site after it has read its training bundles."""
+    precision = default_precision("training", site.study)
     read: dict[str, list[LatentPyramid]] = {"image": [], "mask": []}
     flags: list[bool] = []
     for images, masks, apart in copies.batches():
@@ -166,7 +174,7 @@ def training_pairs(site: Site, server: MappingServer, name: str, copies: Copies)
             "mask": site.protect_masks(torch.from_numpy(masks), items),
         }
         for role, protected in sent.items():
-            recovered = server.read(name, role, through_bundle(protected), items)
+            recovered = server.read(name, role, through_bundle(protected, precision), items)
             read[role].append(recovered.to(torch.float16))
         flags.extend([apart] * len(images))
     # Clones: tensors made in inference mode may not enter a training.

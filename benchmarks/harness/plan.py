@@ -19,6 +19,7 @@ from ppcmi_sf.training.fit_options import (
     MAPPING_FIT,
     FitOptions,
 )
+from ppcmi_sf.workflows.protect import COPIES
 
 
 class Phantoms(Strict):
@@ -124,8 +125,7 @@ class Plan(Strict):
     checks
         How often a training looks at its validation part, at most.
     copies
-        How often each slice is exported for training, at most; as in `ppcmi site protect` 8 if not
-        told, and 1 in rows of the paper.
+        How often each slice is exported for training, at most; 1 in rows of the paper.
     local_epochs
         Of federated averaging: passes over a site's data between two averages.
     new_site_pairs
@@ -147,7 +147,7 @@ class Plan(Strict):
     steps: Steps = Steps()
     max_epochs: Annotated[int, Field(ge=1)] = 400
     checks: Annotated[int, Field(ge=1)] = 25
-    copies: Annotated[int, Field(ge=1)] = 8
+    copies: Annotated[int, Field(ge=1)] = COPIES
     local_epochs: Annotated[int, Field(ge=1)] = 2
     new_site_pairs: Annotated[tuple[int, ...], Field(strict=False)] = (5, 10, 20, 40)
     rows: Annotated[tuple[Row, ...], Field(min_length=1, strict=False)]

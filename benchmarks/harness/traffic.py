@@ -15,7 +15,7 @@ from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.store import weights_of
 from ppcmi_sf.share import write_share
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.workflows.protect import MAX_TRAINING_ITEMS
+from ppcmi_sf.workflows.protect import MAX_TRAINING_ITEMS, default_precision
 
 
 @cache
@@ -25,7 +25,7 @@ def parties() -> tuple[Identity, Identity]:
 
 
 def bundle_bytes(study: StudySpec, kind: BundleKind, items: int) -> int:
-    """Bytes of a float16 bundle file with so many items, for one recipient."""
+    """Bytes of a bundle file with so many items, for one recipient, in the default precision."""
     sender, recipient = parties()
     header = make_header(
         kind,
@@ -36,7 +36,7 @@ def bundle_bytes(study: StudySpec, kind: BundleKind, items: int) -> int:
         epoch=1,
         model="0" * 16,
         items=items,
-        layout=item_layout(study, kind, "float16"),
+        layout=item_layout(study, kind, default_precision(kind, study)),
     )
     return expected_bytes(header, [recipient.card])
 

@@ -72,7 +72,6 @@ class ReviewExport(Request):
     purpose: Purpose
     cases: tuple[CaseInfo, ...]
     recipients: tuple[str, ...]
-    precision: Literal["float16", "float32", "int8"] = "float16"
     copies: int | None = None
     parts: Parts = 1
     noise: NoiseLevel = 0.0
@@ -121,7 +120,6 @@ class WriteBundles(Request):
     cases: tuple[CaseInfo, ...]
     recipients: tuple[str, ...]
     out: Path
-    precision: Literal["float16", "float32", "int8"] = "float16"
     copies: int | None = None
     parts: Parts = 1
     noise: NoiseLevel = 0.0

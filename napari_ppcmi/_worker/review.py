@@ -69,7 +69,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
     from ppcmi_sf.latent_noise import LatentNoise
     from ppcmi_sf.workflows.folders import SiteFolder
     from ppcmi_sf.workflows.outgoing import Addressed
-    from ppcmi_sf.workflows.protect import bundle_header, times_sent
+    from ppcmi_sf.workflows.protect import bundle_header, default_precision, times_sent
 
     folder, key, party = desk.require_site(), desk.require_key(), desk.require_party()
     key.require_current()
@@ -87,7 +87,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
     headers = [
         bundle_header(
             request.purpose, site.study, key, encoders, Addressed(party, cards), items,
-            request.precision,
+            default_precision(request.purpose, site.study),
         )
         for items in _bundle_sizes(request, site, record, tally.slices)
     ]  # fmt: skip

@@ -93,7 +93,6 @@ def write_bundles(desk: Desk, request: WriteBundles) -> Job[BatchResult]:
             device=device,
             copies=request.copies,
             parts=request.parts,
-            precision=request.precision,
             noise=noise,
         )
     else:
@@ -104,7 +103,6 @@ def write_bundles(desk: Desk, request: WriteBundles) -> Job[BatchResult]:
             request.out,
             addressed,
             device=device,
-            precision=request.precision,
             noise=noise,
         )
     report = yield from job

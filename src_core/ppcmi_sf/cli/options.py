@@ -79,8 +79,8 @@ LayoutOption = Annotated[
     typer.Option("--layout", help="How the data set lies on disk; auto goes by what is there."),
 ]
 PrecisionOption = Annotated[
-    PrecisionName,
-    typer.Option("--precision", help="float32 doubles a bundle's size, int8 halves it."),
+    PrecisionName | None,
+    typer.Option("--precision", help="Default: float16, for training pairs int8 (half the size)."),
 ]
 CopiesOption = Annotated[
     int | None,

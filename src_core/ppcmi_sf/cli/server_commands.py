@@ -207,7 +207,7 @@ def map_(
     queries: Annotated[list[Path], typer.Argument(help="Query bundles, or folders of them.")],
     server_dir: ServerDirOption,
     out: Annotated[Path, typer.Option("--out", help="Folder for the replies.")],
-    precision: PrecisionOption = PrecisionName.float16,
+    precision: PrecisionOption = None,
     again: AgainOption = False,
     device: DeviceOption = DeviceName.auto,
     home: HomeOption = None,
@@ -227,7 +227,7 @@ def map_(
         out,
         party,
         device=pick_device(device),
-        precision=precision.value,
+        precision=(precision or PrecisionName.float16).value,
         again=again,
     )
     report = drive(job)

@@ -190,7 +190,7 @@ def protect(
     slice_axis: SliceAxisOption = None,
     frame: FrameOption = None,
     series: SeriesOption = None,
-    precision: PrecisionOption = PrecisionName.float16,
+    precision: PrecisionOption = None,
     noise: NoiseOption = None,
     device: DeviceOption = DeviceName.auto,
     home: HomeOption = None,
@@ -224,7 +224,7 @@ def protect(
             device=chosen,
             copies=copies,
             parts=parts,
-            precision=precision.value,
+            precision=precision.value if precision else None,
             noise=latent_noise,
         )
     else:
@@ -235,7 +235,7 @@ def protect(
             out,
             addressed,
             device=chosen,
-            precision=precision.value,
+            precision=(precision or PrecisionName.float16).value,
             slice_axis=slice_axis,
             frame=frame,
             series_uid=series,

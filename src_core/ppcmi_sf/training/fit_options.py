@@ -52,9 +52,9 @@ class FitOptions:
 CROSS_FIT_FOLDS = 3  # trainings before the one whose network is kept (cross_fit.py)
 
 AUTOENCODER_FIT = FitOptions()
-# Short: more passes over the pairs only learn them by heart (docs/decisions/0021, 0025). Small
-# batches: more steps in the same time (0030). With so few steps, large ones (0032).
-MAPPING_FIT = FitOptions(epochs=10, batch_size=12, learning_rate=4e-3)
+# Short: more passes over the pairs only learn them by heart (docs/decisions/0021, 0025, 0033).
+# Small batches: more steps in the same time (0030). With so few steps, large ones (0032).
+MAPPING_FIT = FitOptions(epochs=12, batch_size=12, learning_rate=4e-3)
 JOINING_FIT = FitOptions(epochs=100, batch_size=24, learning_rate=3e-3, patience=30)
 ENCODER_ALIGNMENT_FIT = FitOptions(epochs=30, batch_size=8, learning_rate=1e-3)
 ALIGNMENT_FIT = FitOptions(epochs=20, batch_size=16, learning_rate=3e-4, patience=10)

@@ -46,8 +46,8 @@ from ppcmi_sf.workflows.work_lock import work_lock
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 Plan = list[tuple[GridSlices, int, int]]
 
-COPIES = 8
-MAX_TRAINING_ITEMS = 512  # about 240 MB in float16 at the paper's size
+COPIES = 6  # docs/decisions/0033, as are 8 bits
+MAX_TRAINING_ITEMS = 512  # about 120 MB in int8, 240 in float16 at the paper's size
 
 
 def protect_queries(
@@ -139,18 +139,18 @@ def protect_training_pairs(
     device: torch.device,
     copies: int | None = None,
     parts: int = 1,
-    precision: Precision = "float16",
+    precision: Precision | None = None,
     noise: LatentNoise | None = None,
 ) -> Job[ProtectReport]:
     """Write the site's training pairs: each slice as it is and ``copies - 1`` augmented ones.
 
-    ``copies`` is 8 unless told, or 1 in a study with the paper's mapping network, which
-    has no augmentation. The patients that were set apart in the site's own training are marked as
-    validation items and not augmented. With ``parts`` of 2 or more there are so many bundles, and
-    all pairs of a patient are in one of them: a server can then train by cross-fitting (see
-    :mod:`ppcmi_sf.training.cross_fit`). Pairs that are in ``out`` already, of the same
-    files and with the same settings, are not made again. With ``noise``, latents are bounded and
-    noised before they are protected.
+    Unless told, ``copies`` is that of :func:`default_copies`, and ``precision`` that of
+    :func:`default_precision`. The patients that were set apart in the site's own training are
+    marked as validation items and not augmented. With ``parts`` of 2 or more there are so many
+    bundles, and all pairs of a patient are in one of them: a server can then train by
+    cross-fitting (see :mod:`ppcmi_sf.training.cross_fit`). Pairs that are in ``out`` already, of
+    the same files and with the same settings, are not made again. With ``noise``, latents are
+    bounded and noised before they are protected.
 
     Raises
     ------
@@ -163,6 +163,8 @@ def protect_training_pairs(
     _require_usable(key, addressed)
     if copies is None:
         copies = default_copies(site.study)
+    if precision is None:
+        precision = default_precision("training", site.study)
     record, ledger = site_folder.record(), site_folder.pairs
     settings = _recipients_and_options(addressed, noise, parts)
     asked = pairs_asked(cases, key.key_id, encoders, copies, precision, record, *settings)
@@ -328,8 +330,13 @@ def _plan(data: SiteData, copies: int) -> Plan:
 
 
 def default_copies(study: StudySpec) -> int:
-    """How often each slice is exported for training, unless told."""
+    """How often each slice is exported for training, unless told; the paper has no augmentation."""
     return 1 if study.mapping == "paper" else COPIES
+
+
+def default_precision(kind: BundleKind, study: StudySpec) -> Precision:
+    """In what latents are sent, unless told: 8 bits for training pairs, which are many."""
+    return "int8" if kind == "training" and study.mapping == "fused" else "float16"
 
 
 def times_sent(study: StudySpec, *, pairs: bool, copies: int | None) -> int:

@@ -31,6 +31,7 @@ from ppcmi_sf.progress import run
 from ppcmi_sf.transform import KeyedLatentTransform
 from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.outgoing import Addressed
+from ppcmi_sf.workflows.protect import default_precision
 
 CPU = torch.device("cpu")
 
@@ -122,13 +123,25 @@ def test_pairs_that_were_made_before_are_not_made_again(north, tmp_path):
     other = Addressed(north.party, [*north.to_server.recipients, Identity.generate("b").card])
     for job in (
         north.pairs(out, cases, copies=2),
-        north.pairs(out, cases, copies=1, precision="int8"),
+        north.pairs(out, cases, copies=1, precision="float16"),
         north.pairs(out, cases, copies=1, to=other),
         north.pairs(tmp_path / "elsewhere", cases, copies=1),
     ):
         assert len(run(job).written) == 1
     first.written[0].unlink()
     assert len(run(north.pairs(out, cases, copies=1)).written) == 1
+
+
+def test_pairs_go_in_8_bits_and_queries_in_16_unless_told(north, server, make_study, tmp_path):
+    pairs = run(north.pairs(tmp_path, north.training[:4], copies=1)).written
+    queries = run(north.queries(tmp_path, north.testing[:1])).written
+    for (path,), dtype in ((pairs, "I8"), (queries, "F16")):
+        layout = {entry.name: entry.dtype for entry in peek(path, server.party.identity).layout}
+        assert layout["image.bottleneck"] == dtype
+    for study in (make_study(mapping="fused"), make_study(mapping="paper")):
+        expected = "float16" if study.mapping == "paper" else "int8"
+        assert default_precision("training", study) == expected
+        assert default_precision("reply", study) == "float16"
 
 
 def test_a_bundle_opens_for_every_recipient_and_for_nobody_else(north, server, south, tmp_path):
