@@ -54,6 +54,19 @@ def figure(result, *words):
 
 
 @pytest.mark.slow
+def test_the_bar_moves_on_with_every_kind(subject):
+    steps = []
+    options = AuditOptions(seed=1, items=COUNT // 4, train_steps=2)
+    run(malicious_participant.run(subject, options), steps.append)
+    starts = [
+        min(step.fraction for step in steps if step.message.startswith(words))
+        for words in ("without the bad site", *POISON_WORDS.values())
+    ]
+    assert starts == sorted(set(starts))
+    assert starts[0] < 0.2
+
+
+@pytest.mark.slow
 def test_without_checks_bad_pairs_do_harm(result):
     usual = figure(result, "Dice without the bad site").value
     assert usual > 0.6

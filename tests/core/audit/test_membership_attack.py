@@ -49,7 +49,7 @@ def plain(make_study, ellipses):
 def by_heart(plain):
     """A mapping network that was trained on the ten members and nothing else."""
     pairs = run(latent_pairs(plain, plain.members, 0))
-    network = run(train_shadow_network(plain.study, pairs, 100, 5, CPU))
+    network = run(train_shadow_network(plain.study, pairs, 100, 5, CPU, cut_mix=0.0))
     return replace(plain, network=network, network_site=SHADOW_SITE)
 
 
@@ -123,6 +123,22 @@ def test_a_seed_gives_the_same_numbers(plain):
     assert "no mapping network" in first.reading
     assert not figures(first, "mapping network")
     assert len(figures(first, "AUC", "autoencoder, likelihood ratio, online")) >= 2
+
+
+@pytest.mark.slow
+def test_the_bar_moves_on_with_every_shadow_model(strangers):
+    steps = []
+    run(membership.run(strangers, AuditOptions(seed=1, items=4, train_steps=2)), steps.append)
+    starts = [
+        min(step.fraction for step in steps if f"shadow {words}" in step.message)
+        for words in (
+            *(f"mapping network {number} of 4" for number in (1, 2, 3, 4)),
+            *(f"image autoencoder {number} of 2" for number in (1, 2)),
+            *(f"mask autoencoder {number} of 2" for number in (1, 2)),
+        )
+    ]
+    assert starts == sorted(set(starts))
+    assert starts[0] == 0
 
 
 def test_too_few_patients_are_an_error(make_study, ellipses):

@@ -99,9 +99,9 @@ class _Outcome:
 def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     """Train with each kind of bad pairs, with and without the checks."""
     kinds = QUICK_KINDS if options.quick else tuple(POISON_WORDS)
-    scene = yield from _scene(subject, options)
+    stages = Stages(len(kinds) + 2)
+    scene = yield from stages.run(_scene(subject, options))
     honest = {name: value for name, value in scene.pairs.items() if name != BAD}
-    stages = Stages(len(kinds) + 1)
     usual = yield from stages.run(_dice(scene, honest, 1.0), message="without the bad site")
     outcomes: dict[Poison, _Outcome] = {}
     for kind in kinds:

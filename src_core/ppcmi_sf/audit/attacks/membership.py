@@ -149,13 +149,15 @@ def _attack_network(
     """Ask the site's mapping network, if it has one, and one that learnt by heart."""
     if subject.network is None:
         return
-    device = subject.device
-    pairs = yield from latent_pairs(subject, pool.slices, options.seed)
-    losses = yield from mapping_losses(subject.network, subject.network_site, pairs, device)
     models = _models(options, "mapping")
-    shadows = yield from mapping_shadows(subject, pairs, pool.slices.groups, models, options)
+    stages = Stages(models + 1)
+    pairs = yield from stages.run(latent_pairs(subject, pool.slices, options.seed), weight=0)
+    asking = mapping_losses(subject.network, subject.network_site, pairs, subject.device)
+    losses = yield from stages.run(asking, weight=0)
+    training = mapping_shadows(subject, pairs, pool.slices.groups, models, options)
+    shadows = yield from stages.run(training, weight=models)
     found.main += _measure("mapping network", pool, losses, shadows)
-    found.planted.append((yield from _planted(subject, pool, pairs)))
+    found.planted.append((yield from stages.run(_planted(subject, pool, pairs))))
 
 
 def _attack_autoencoder(
@@ -163,11 +165,13 @@ def _attack_autoencoder(
 ) -> Job[list[Measurement]]:
     site, count = subject.site, subject.study.class_count
     model = site.image_autoencoder if role == "image" else site.mask_autoencoder
-    losses = yield from reconstruction_losses(model, pool.slices, count, subject.device)
-    models = _models(options, role)
+    models, stages = _models(options, role), Stages(1)
+    asking = reconstruction_losses(model, pool.slices, count, subject.device)
+    losses = yield from stages.run(asking, weight=0)
     shadows: Shadows | None = None
     if models:
-        shadows = yield from autoencoder_shadows(subject, role, pool.slices, models, options)
+        training = autoencoder_shadows(subject, role, pool.slices, models, options)
+        shadows = yield from stages.run(training)
     return _measure(f"{role} autoencoder", pool, losses, shadows)
 
 
