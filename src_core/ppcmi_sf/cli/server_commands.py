@@ -84,7 +84,7 @@ def train(
             "--cut-mix",
             min=0,
             max=1,
-            help="Share of pairs that get a rectangle of another one; default: 1, with paper 0.",
+            help="Share of pairs that get a rectangle of another one; default: 0.5, with paper 0.",
         ),
     ] = None,
     max_site_weight: Annotated[

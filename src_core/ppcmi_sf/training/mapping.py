@@ -24,7 +24,7 @@ from ppcmi_sf.training.loop import FitReport, fit
 from ppcmi_sf.training.losses import MappingLoss, mapping_loss
 from ppcmi_sf.training.site_weights import MAX_SITE_WEIGHT, site_weights
 
-CUT_MIX = 1.0  # docs/decisions/0033
+CUT_MIX = 0.5  # docs/decisions/0033
 
 
 @dataclass(frozen=True)

@@ -185,7 +185,8 @@ def _dice(
     count = sum(one.inputs.batch_size for one in pairs.values())
     steps, seed = scene.options.step_limit, scene.options.seed
     fit = fit_for_steps(count, steps, seed, batch_size=BATCH_SIZE, learning_rate=RATE)
-    options = MappingOptions(fit=fit, max_site_weight=max_site_weight)
+    # So short a training would not get to the end of what CutMix makes harder.
+    options = MappingOptions(fit=fit, cut_mix=0.0, max_site_weight=max_site_weight)
     subject = scene.subject
     network, _ = yield from train_mapping(subject.study, pairs, options, device=subject.device)
     return (yield from _dice_of(scene, network))
