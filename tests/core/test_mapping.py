@@ -225,7 +225,8 @@ def test_batches_hold_every_item_once_and_are_never_of_one(batch_size, counts, m
         name: pairs_of(study, count + 1, validation=1, seed=number)
         for number, (name, count) in enumerate(zip(SITES, counts, strict=True))
     }
-    task = MappingTask(study, pairs, MappingOptions(fit=FitOptions(batch_size=batch_size)), CPU)
+    options = MappingOptions(fit=FitOptions(batch_size=batch_size), cut_mix=0.0)
+    task = MappingTask(study, pairs, options, CPU)
     seen = {name: [] for name in SITES}
     sizes = []
     for inputs, targets in task.train_batches(4):

@@ -108,7 +108,8 @@ def test_a_review_tells_all_and_writes_nothing(desk, partner, cases, tmp_path, s
     fields = dict(review.header)
     assert fields["bundle_id"] == "random, drawn when it is written"
     assert partner.fingerprint in fields["recipients"]
-    assert fields["layout: image.bottleneck"].startswith("F16, ")
+    sent_as = {"query": "F16, ", "training": "I8, "}[purpose]
+    assert fields["layout: image.bottleneck"].startswith(sent_as)
     assert {info.name for info in review.recipients} == {"north", "server"}
     for picture in review.arrays:
         assert picture.shape == (128, 128) and picture.dtype == np.float32

@@ -161,10 +161,8 @@ def protect_training_pairs(
     site_folder = SiteFolder(Path(folder))
     site, encoders = site_folder.load(key, device, noise)
     _require_usable(key, addressed)
-    if copies is None:
-        copies = default_copies(site.study)
-    if precision is None:
-        precision = default_precision("training", site.study)
+    copies = default_copies(site.study) if copies is None else copies
+    precision = precision or default_precision("training", site.study)
     record, ledger = site_folder.record(), site_folder.pairs
     settings = _recipients_and_options(addressed, noise, parts)
     asked = pairs_asked(cases, key.key_id, encoders, copies, precision, record, *settings)

@@ -341,7 +341,7 @@ def test_pairs_are_divided_into_bundles_and_records(north, server, monkeypatch, 
 
     monkeypatch.setattr("ppcmi_sf.workflows.protect.MAX_TRAINING_ITEMS", 8)
     monkeypatch.setattr("ppcmi_sf.bundle.header.RECORD_BYTES", 40_000)
-    report = run(north.pairs(tmp_path / "p", north.training[:10], copies=2))
+    report = run(north.pairs(tmp_path / "p", north.training[:10], copies=2, precision="float16"))
     assert (len(report.written), report.items) == (3, 18)
     items, latents = [], []
     for path in report.written:
@@ -354,7 +354,8 @@ def test_pairs_are_divided_into_bundles_and_records(north, server, monkeypatch, 
         assert known == list(bundle.batch.items)
     assert len(set(items)) == 18
     monkeypatch.undo()
-    (whole,) = run(north.pairs(tmp_path / "w", north.training[:10], copies=2)).written
+    job = north.pairs(tmp_path / "w", north.training[:10], copies=2, precision="float16")
+    (whole,) = run(job).written
     assert not set(items) & set(server.read(whole).batch.items)  # each time other pseudonyms
     torch.testing.assert_close(
         recovered(server.read(whole).batch), torch.cat(latents), atol=1e-2, rtol=1e-2
