@@ -10,7 +10,7 @@ from ppcmi_sf.progress import run
 def options():
     from ppcmi_sf.audit.options import AuditOptions
 
-    return AuditOptions(seed=1, quick=True, items=8, train_steps=90)
+    return AuditOptions(seed=1, quick=True, items=16, train_steps=200)
 
 
 @pytest.fixture(scope="module")
