@@ -97,10 +97,9 @@ def test_in_escrow_the_server_sees_latents_and_in_blind_it_does_not(models, data
 
 @pytest.mark.parametrize("keyed", [True, False])
 def test_a_site_with_noise_sends_noise_and_the_same_for_the_same_seed(models, data, keyed):
-    study, server = (
-        study_of("escrow"),
-        make_server(study_of("escrow"), ["north"], 0, None, keyed=keyed),
-    )
+    # With the paper's mapping pairs go in float16: fresh pseudonyms then round almost alike.
+    study = study_of("escrow").model_copy(update={"mapping": "paper"})
+    server = make_server(study, ["north"], 0, None, keyed=keyed)
     copies = Copies(study, data, 0, 1, seed=0)
     clean, first, again = (
         training_pairs(
@@ -111,7 +110,7 @@ def test_a_site_with_noise_sends_noise_and_the_same_for_the_same_seed(models, da
     for name in clean.inputs:
         added = first.inputs[name].float() - clean.inputs[name].float()
         assert float(added.std()) == pytest.approx(0.5, rel=0.1)
-        assert torch.allclose(first.inputs[name], again.inputs[name], atol=0.1)  # 8 bits
+        assert torch.allclose(first.inputs[name], again.inputs[name], atol=2e-2)
 
 
 def test_copies_are_augmented_but_the_first_and_the_validation_part(models, data):

@@ -81,7 +81,7 @@ def autoencoder_shadows(
     subject: Subject, role: str, slices: GroupedSlices, models: int, options: AuditOptions
 ) -> Job[Shadows]:
     """Train autoencoders on halves of the slices; see :class:`Shadows`."""
-    inside = halves(slices.groups, models, options.seed)
+    inside, count = halves(slices.groups, models, options.seed), subject.study.class_count
     losses, stages = [], Stages(len(inside))
     for number, row in enumerate(inside):
         half = slices.take(np.flatnonzero(row))
@@ -89,8 +89,7 @@ def autoencoder_shadows(
         job = train_on_all(subject, role, half, fit, augment=False)
         words = f"shadow {role} autoencoder {number + 1} of {len(inside)}"
         model = yield from stages.run(job, message=words)
-        count, device = subject.study.class_count, subject.device
-        asking = reconstruction_losses(model, slices, count, device)
+        asking = reconstruction_losses(model, slices, count, subject.device)
         losses.append((yield from stages.run(asking, weight=0)))
     return Shadows(np.array(losses).reshape(inside.shape), inside)
 
