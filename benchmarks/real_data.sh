@@ -6,13 +6,17 @@
 # DATA is a folder of any layout that `ppcmi` reads. A command that was stopped goes on where it
 # was when the script is run again. Wall times go to OUT/times.txt. SIZE=128 takes smaller images,
 # UNET_EPOCHS=0 leaves the U-Net out, AUTOENCODER=ppcmi-sf takes the paper's scales, TEST=0.5 sets
-# half of the groups apart in place of a fifth.
+# half of the groups apart in place of a fifth. Without SITE_EPOCHS, COPIES and SERVER_EPOCHS the
+# commands take their own numbers.
 set -euo pipefail
 
 data=$1 out=$2 modality=$3 class=$4
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${PPCMI_BIN:-$here/../.venv/bin}
-site_epochs=${SITE_EPOCHS:-50} server_epochs=${SERVER_EPOCHS:-10} copies=${COPIES:-24}
+given() { [ -z "$2" ] || echo "$1" "$2"; } # given OPTION VALUE: nothing where there is no value
+read -ra site_epochs <<< "$(given --epochs "${SITE_EPOCHS:-}")"
+read -ra server_epochs <<< "$(given --epochs "${SERVER_EPOCHS:-}")"
+read -ra copies <<< "$(given --copies "${COPIES:-}")"
 unet_epochs=${UNET_EPOCHS:-60} size=${SIZE:-256} arrangement=${ARRANGEMENT:-escrow}
 autoencoder=${AUTOENCODER:-fine} seed=${SEED:-0} test=${TEST:-0.2}
 
@@ -44,12 +48,12 @@ for site in north south west; do
     if [ ! -f "$out/sites/$site/training.json" ]; then
         timed "train $site" "$bin/ppcmi" site train "$out/split/$site" --study "$study" \
             --name "$site" --site-dir "$out/sites/$site" \
-            --epochs "$site_epochs" --seed "$seed"
+            "${site_epochs[@]}" --seed "$seed"
     fi
     if ! ls "$out/outbox/$site"/*.ppcmi > /dev/null 2>&1; then
         timed "protect pairs $site" "$bin/ppcmi" site protect "$out/split/$site" --pairs \
             --site-dir "$out/sites/$site" --key "$key" --out "$out/outbox/$site" \
-            --copies "$copies" "${me[@]}"
+            "${copies[@]}" "${me[@]}"
     fi
     if [ "$arrangement" = escrow ]; then
         "$bin/ppcmi" share-transform --key "$key" --study "$study" \
@@ -61,7 +65,7 @@ read -ra server <<< "$(as_party "$out" server)"
 if [ ! -f "$out/server/mapping_network.safetensors" ]; then
     timed "train server" "$bin/ppcmi" server train "$out"/outbox/{north,south,west} \
         --study "$study" --server-dir "$out/server" "${shares[@]}" \
-        --epochs "$server_epochs" --seed "$seed" "${server[@]}"
+        "${server_epochs[@]}" --seed "$seed" "${server[@]}"
 fi
 for site in north south west; do
     read -ra me <<< "$(as_party "$out" "$site")"

@@ -68,15 +68,24 @@ def median_time(model, batch, runs):
     times = []
     with torch.inference_mode():
         for _ in range(runs):
-            start = time.perf_counter()
+            start = time.process_time()
             model(batch)
-            times.append(time.perf_counter() - start)
+            times.append(time.process_time() - start)
     return statistics.median(times)
+
+
+@pytest.fixture
+def one_thread():
+    """Threads that wait for each other take processor time, the more the busier the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["fine", "ppcmi-sf"])
-def test_fused_is_fifteen_times_faster_than_paper(preset, make_study):
+def test_fused_is_fifteen_times_faster_than_paper(preset, make_study, one_thread):
     study = make_study(size=(256, 256), autoencoder=preset)
     published = make_study(size=(256, 256), autoencoder="ppcmi-sf", mapping="paper")
     batch, wide = {"a": latents(study, 1)}, {"a": latents(published, 1)}
