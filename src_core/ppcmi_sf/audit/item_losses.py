@@ -7,8 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ppcmi_sf.audit.exposure import encode, item_ids, noisy, protect
-from ppcmi_sf.audit.subject import GroupedSlices, Subject
+from ppcmi_sf.audit.exposure import encode, encode_with, item_ids, noisy, protect
+from ppcmi_sf.audit.subject import GroupedSlices, Partner, PartnerNetwork, Subject
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
@@ -36,6 +36,20 @@ def latent_pairs(subject: Subject, slices: GroupedSlices, seed: int) -> Job[Site
     else:
         images, masks = noisy(subject, images, items), noisy(subject, masks, items)
     return SitePairs(images, masks, np.zeros(len(slices), dtype=np.bool_))
+
+
+def partner_losses(
+    subject: Subject, partner: Partner, mapping: PartnerNetwork, slices: GroupedSlices
+) -> Job[Losses]:
+    """Each slice's loss in the mapping network as a partner sees it, which encodes it by itself.
+
+    Of ``escrow`` studies: there the network works on latents without a transform, so no key of the
+    partner is needed.
+    """
+    images = yield from encode_with(partner.image_autoencoder, subject, slices)
+    masks = yield from encode_with(mapping.mask_autoencoder, subject, slices)
+    pairs = SitePairs(images, masks, np.zeros(len(slices), dtype=np.bool_))
+    return (yield from mapping_losses(mapping.network, mapping.site, pairs, subject.device))
 
 
 def mapping_losses(

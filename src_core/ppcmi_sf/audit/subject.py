@@ -82,11 +82,29 @@ class GroupedSlices:
 
 
 @dataclass(frozen=True)
+class PartnerNetwork:
+    """The same mapping network as the attacked site's, with a partner's own adapters.
+
+    Attributes
+    ----------
+    site
+        The partner's name in it.
+    mask_autoencoder
+        The partner's, whose latents this network gives.
+    """
+
+    network: UnifiedMappingNetwork
+    site: str
+    mask_autoencoder: Autoencoder
+
+
+@dataclass(frozen=True)
 class Partner:
-    """Another site's image autoencoder, with that site's name."""
+    """Another site's models, with that site's name; a network where it has one."""
 
     name: str
     image_autoencoder: Autoencoder
+    mapping: PartnerNetwork | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +128,7 @@ class Subject:
     network, network_site
         A mapping network, and the site's name in it.
     partners
-        Other sites' image autoencoders; empty: the audit trains surrogates.
+        Other sites' models; empty: the audit trains surrogates.
     surrogates
         What was trained for one attack, for the next; by :mod:`ppcmi_sf.audit.surrogates`.
     """

@@ -17,19 +17,18 @@ from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.report_html import write_report
 from ppcmi_sf.audit.result import AuditReport
 from ppcmi_sf.audit.run import choose_attacks, run_attacks
-from ppcmi_sf.audit.subject import GroupedSlices, Partner, Subject
+from ppcmi_sf.audit.subject import GroupedSlices, Subject
 from ppcmi_sf.data import Case, load_case_mask
 from ppcmi_sf.device import place, require_memory
-from ppcmi_sf.errors import ModelFileError, PPCMIError, TrainingError
+from ppcmi_sf.errors import PPCMIError, TrainingError
 from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, mask_to_grid, read_image
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latent_noise import LatentNoise
-from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
-from ppcmi_sf.models.store import load_model, read_header
 from ppcmi_sf.progress import Job, Progress, Result, retold
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import GridSlices, load_site_data
+from ppcmi_sf.workflows.audit_partners import load_partner
 from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord, load_mapping_network
 
 LOADING = 0.03  # share of the progress
@@ -126,8 +125,10 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
     site_folder = SiteFolder(Path(sources.folder))
     site, encoders = site_folder.load(sources.key, device, sources.noise)
     record, study = site_folder.record(), site.study
-    partners = tuple(_partner(Path(folder), study, device) for folder in sources.partners)
     network, network_site = _network(site_folder, study, sources.key, encoders)
+    partners = tuple(
+        load_partner(Path(folder), study, network, device) for folder in sources.partners
+    )
     data = yield from load_site_data(
         sources.cases,
         study,
@@ -194,20 +195,6 @@ def _numbers(cases: Sequence[Case]) -> dict[str, int]:
 def _grouped(grid: GridSlices, cases: Sequence[Case], numbers: Mapping[str, int]) -> GroupedSlices:
     groups = {case.name: numbers[case.group] for case in cases}
     return GroupedSlices.of(grid, [groups[name] for name in grid.cases])
-
-
-def _partner(folder: Path, study: StudySpec, device: torch.device) -> Partner:
-    """A partner's image autoencoder; no key is needed."""
-    path = SiteFolder(folder).model_file("image")
-    header = read_header(path)
-    study.require(header.study, str(path))
-    if header.kind != "image-autoencoder":
-        raise ModelFileError(
-            f"{path}: not an image autoencoder.", hint="Give the folder of a trained site."
-        )
-    model = Autoencoder(study, "image")
-    load_model(path, model)
-    return Partner(header.site or "partner", place(model, device).eval())
 
 
 def _network(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,11 +17,15 @@ from typer.main import get_command
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.dates import valid_from_today
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.models.autoencoder import Autoencoder
+from ppcmi_sf.models.mapping import UnifiedMappingNetwork
+from ppcmi_sf.models.store import ModelHeader, SiteLink, load_model, save_model, weights_id
 from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.progress import run
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
 from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.workflows.audit_site import AuditSources, audit_site, load_subject
+from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.train_site import train_site
 
 CPU = torch.device("cpu")
@@ -122,6 +127,50 @@ def test_the_subject_has_numbers_in_place_of_names(files):
     assert subject.public_is_own
     assert "Doe" not in str(subject.members.grid.cases)
     assert subject.network is None
+
+
+def install(folder, network, key=None):
+    """Put a mapping network into a site's folder, as ``site install`` does."""
+    study, name = folder.study(), folder.root.name
+    models = {role: Autoencoder(study, role) for role in ("image", "mask")}
+    for role, model in models.items():
+        load_model(folder.model_file(role), model)
+    link = SiteLink(
+        name=name,
+        fingerprint="0" * 64,
+        epoch=1,
+        transform=key.transform_share().key_id if key else "0" * 16,
+        encoders=weights_id(models["image"].encoder, models["mask"].encoder),
+    )
+    header = ModelHeader(
+        kind="mapping-network",
+        study=study.fingerprint,
+        sites=(link,),
+        adapters=network.has_adapters,
+    )
+    save_model(folder.mapping_file, network, header)
+
+
+def test_a_partner_asks_the_same_network_and_no_other(files, tmp_path):
+    root, cases, key = files
+    north, south = (
+        SiteFolder(shutil.copytree(root / name, tmp_path / name)) for name in ("north", "south")
+    )
+    torch.manual_seed(0)
+    network, another = (UnifiedMappingNetwork(north.study(), ["any"]) for _ in range(2))
+    sources = AuditSources(north.root, key, cases["north"], [south.root])
+
+    def asked():
+        subject = run(load_subject(sources, device=CPU))[0]
+        return subject.partners[0].mapping
+
+    install(north, network, key)
+    assert asked() is None  # the partner has none
+    install(south, another)
+    assert asked() is None  # of another training
+    install(south, network)
+    assert asked().site == "south"
+    assert weights_id(asked().network) == weights_id(network)
 
 
 def test_patients_of_no_training_count_as_others(files):

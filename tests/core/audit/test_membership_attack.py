@@ -10,7 +10,7 @@ from ppcmi_sf.audit.attacks import membership
 from ppcmi_sf.audit.item_losses import latent_pairs, mapping_losses, reconstruction_losses
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.shadow_models import SHADOW_SITE, train_shadow_network
-from ppcmi_sf.audit.subject import GroupedSlices, Subject
+from ppcmi_sf.audit.subject import GroupedSlices, Partner, PartnerNetwork, Subject
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.autoencoder import Autoencoder
@@ -112,6 +112,33 @@ def test_rates_that_cannot_be_resolved_say_so(guilty):
         assert "not resolved: 10 non-members, 100 are needed" in one.name
         assert (one.low, one.high, one.met) == (0, 1, None)
     assert "1000 are needed" in guilty.reading
+
+
+def asked_by(subject, image, mask):
+    """The subject with a partner who has these autoencoders and the subject's network."""
+    mapping = PartnerNetwork(subject.network, subject.network_site, mask)
+    return replace(subject, partners=(Partner("south", image), Partner("east", image, mapping)))
+
+
+PARTNER = "AUC, mapping network, a partner by its own autoencoders"
+
+
+@pytest.mark.slow
+def test_a_partner_asks_through_its_own_autoencoders(by_heart, plain):
+    """With autoencoders like the site's it is found out; with others its figure is another."""
+    site, tiny = by_heart.site, AuditOptions(seed=2, quick=True, items=12, train_steps=2)
+    alike = run(
+        membership.run(asked_by(by_heart, site.image_autoencoder, site.mask_autoencoder), tiny)
+    )
+    (one,) = figures(alike, PARTNER)
+    (own,) = (m for m in figures(alike, "AUC, mapping network, loss threshold") if m.aim)
+    assert (one.value, one.met) == (own.value, False)
+    assert one.value > 0.9
+    torch.manual_seed(11)
+    others = Autoencoder(plain.study, "image"), Autoencoder(plain.study, "mask")
+    (other,) = figures(run(membership.run(asked_by(by_heart, *others), tiny)), PARTNER)
+    assert other.value < one.value - 0.1
+    assert "likelihood ratio by a partner" in str(alike.not_tested)
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ Attacker
 Knowledge
     The slice with its mask, the model, and (for the likelihood ratio) slices like it on which
     shadow models are trained. For the mapping network also the latents of the slice, which a site
-    has of its own and the server has in ``escrow``.
+    has of its own and the server has in ``escrow``. Another site has neither these nor the site's
+    encoders: it encodes the slice by its own, and asks the same network through its own adapters.
 Method
     *Loss threshold*: what the model was trained on has a lower loss (Yeom et al., IEEE CSF 2018).
     *Likelihood ratio* (LiRA): shadow models, each trained on a random half of the patients, tell
@@ -35,6 +36,7 @@ from ppcmi_sf.audit.item_losses import (
     Losses,
     latent_pairs,
     mapping_losses,
+    partner_losses,
     reconstruction_losses,
 )
 from ppcmi_sf.audit.options import AuditOptions
@@ -157,7 +159,19 @@ def _attack_network(
     training = mapping_shadows(subject, pairs, pool.slices.groups, models, options)
     shadows = yield from stages.run(training, weight=models)
     found.main += _measure("mapping network", pool, losses, shadows)
+    found.main += yield from stages.run(_through_partners(subject, pool), weight=0)
     found.planted.append((yield from stages.run(_planted(subject, pool, pairs))))
+
+
+def _through_partners(subject: Subject, pool: _Pool) -> Job[list[Measurement]]:
+    """Ask the network as its other sites can, by their own autoencoders; the best one counts."""
+    figures = []
+    for partner in subject.partners:
+        if partner.mapping is not None:
+            losses = yield from partner_losses(subject, partner, partner.mapping, pool.slices)
+            name = "AUC, mapping network, a partner by its own autoencoders, loss threshold"
+            figures.append(_auc(name, pool, -losses))
+    return sorted(figures, key=_distance)[-1:]
 
 
 def _attack_autoencoder(
@@ -309,8 +323,11 @@ def _not_tested(subject: Subject, options: AuditOptions) -> tuple[str, ...]:
         open_points.append("the likelihood ratio on the autoencoders (only without --quick)")
     if subject.network is not None:
         open_points.append("the other sites' slices in the mapping network")
+        asked = any(partner.mapping is not None for partner in subject.partners)
         open_points.append(
-            "a partner who has the mapping network without this site's adapters and encoders, and "
-            "encodes a slice by its own"
+            "the likelihood ratio by a partner who encodes a slice by its own autoencoders"
+            if asked
+            else "a partner who has the mapping network without this site's adapters and encoders, "
+            "and encodes a slice by its own"
         )
     return tuple(open_points)
