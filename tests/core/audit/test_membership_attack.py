@@ -141,6 +141,20 @@ def test_a_partner_asks_through_its_own_autoencoders(by_heart, plain):
     assert "likelihood ratio by a partner" in str(alike.not_tested)
 
 
+def test_a_hundred_others_are_asked_where_a_full_audit_has_them(make_study, ellipses):
+    """AUC needs as many as there are members; a rate at 1 % needs a hundred."""
+    subject = subject_of(make_study(), ellipses, members=10, others=130)
+    for options, others in (
+        (AuditOptions(), 100),
+        (AuditOptions(quick=True), 10),
+        (AuditOptions(items=4), 8),
+    ):
+        pool = membership._pool(subject, options)
+        members = min(others, 10)
+        assert pool.members.tolist() == [True] * members + [False] * others
+        assert not set(pool.slices.groups[:members]) & set(pool.slices.groups[members:])
+
+
 @pytest.mark.slow
 def test_a_seed_gives_the_same_numbers(plain):
     """With shadow autoencoders, which a quick audit does without."""

@@ -12,7 +12,8 @@ Method
     *Loss threshold*: what the model was trained on has a lower loss (Yeom et al., IEEE CSF 2018).
     *Likelihood ratio* (LiRA): shadow models, each trained on a random half of the patients, tell
     what loss this very slice has when it is in the training and when it is not (online), or when it
-    is not (offline). As many members as non-members are asked about.
+    is not (offline). As many members as non-members are asked about, or more non-members where
+    there are enough to tell a rate at 1 %.
 Source
     Carlini et al., "Membership inference attacks from first principles", IEEE S&P 2022.
 Cost
@@ -82,7 +83,7 @@ ATTACK = Attack(
 
 @dataclass(frozen=True, eq=False)
 class _Pool:
-    """Slices that are asked about: as many members as others."""
+    """Slices that are asked about, members first."""
 
     slices: GroupedSlices
     members: npt.NDArray[np.bool_]
@@ -210,7 +211,8 @@ def _pool(subject: Subject, options: AuditOptions) -> _Pool:
             f"set apart; there are {members.group_count} and {others.group_count}.",
             hint="Give the audit a folder of patients that no training has seen.",
         )
-    parts = [choose(part, limit, options.seed) for part in (members, others)]
+    more = limit if options.quick or options.items else max(limit, round(1 / RATES[0]))
+    parts = [choose(members, limit, options.seed), choose(others, more, options.seed)]
     flags = np.repeat([True, False], [len(part) for part in parts])
     return _Pool(GroupedSlices.join(parts), flags, options.seed)
 
