@@ -8,6 +8,7 @@ import torch
 
 from ppcmi_sf.audit.attacks import membership
 from ppcmi_sf.audit.item_losses import latent_pairs, mapping_losses, reconstruction_losses
+from ppcmi_sf.audit.membership_pool import draw_pool
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.shadow_models import SHADOW_SITE, train_shadow_network
 from ppcmi_sf.audit.subject import GroupedSlices, Partner, PartnerNetwork, Subject
@@ -149,7 +150,7 @@ def test_a_hundred_others_are_asked_where_a_full_audit_has_them(make_study, elli
         (AuditOptions(quick=True), 10),
         (AuditOptions(items=4), 8),
     ):
-        pool = membership._pool(subject, options)
+        pool = draw_pool(subject, options)
         members = min(others, 10)
         assert pool.members.tolist() == [True] * members + [False] * others
         assert not set(pool.slices.groups[:members]) & set(pool.slices.groups[members:])

@@ -30,7 +30,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from ppcmi_sf.audit import likelihood
 from ppcmi_sf.audit.item_losses import (
@@ -40,6 +39,7 @@ from ppcmi_sf.audit.item_losses import (
     partner_losses,
     reconstruction_losses,
 )
+from ppcmi_sf.audit.membership_pool import RATES, MembershipPool, draw_pool
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, Measurement
 from ppcmi_sf.audit.shadow_models import (
@@ -50,16 +50,14 @@ from ppcmi_sf.audit.shadow_models import (
     take_pairs,
     train_shadow_network,
 )
-from ppcmi_sf.audit.statistics import auc_interval, resolvable, tpr_at_fpr
-from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
-from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.audit.statistics import auc_interval, resolvable
+from ppcmi_sf.audit.subject import Subject
 from ppcmi_sf.progress import Job
 from ppcmi_sf.stages import Stages
 from ppcmi_sf.training.mapping import SitePairs
 
 AIM = (0.47, 0.53)
 TPR_AIM = 0.02
-RATES = (0.01, 0.001)
 PLANTED_ITEMS = 10
 PLANTED_STEPS = 60
 STAGES = 3
@@ -81,45 +79,6 @@ ATTACK = Attack(
 )
 
 
-@dataclass(frozen=True, eq=False)
-class _Pool:
-    """Slices that are asked about, members first."""
-
-    slices: GroupedSlices
-    members: npt.NDArray[np.bool_]
-    seed: int
-
-    def interval(self, scores: Losses) -> tuple[float, float, float]:
-        groups = self.slices.groups
-        inside, outside = self.members, ~self.members
-        return auc_interval(
-            scores[inside],
-            scores[outside],
-            self.seed,
-            groups[inside].tolist(),
-            groups[outside].tolist(),
-        )
-
-    def rate(self, scores: Losses, fpr: float) -> tuple[float, float, float]:
-        groups = self.slices.groups
-        inside, outside = self.members, ~self.members
-        return tpr_at_fpr(
-            scores[inside],
-            scores[outside],
-            fpr,
-            seed=self.seed,
-            groups_pos=groups[inside].tolist(),
-            groups_neg=groups[outside].tolist(),
-        )
-
-    def by_patient(self, scores: Losses) -> tuple[Losses, npt.NDArray[np.bool_]]:
-        """Mean score of each patient, and whether it is a member."""
-        groups = np.unique(self.slices.groups)
-        means = [float(scores[self.slices.groups == group].mean()) for group in groups]
-        members = [bool(self.members[self.slices.groups == group].any()) for group in groups]
-        return np.array(means), np.array(members, dtype=np.bool_)
-
-
 @dataclass
 class _Found:
     main: list[Measurement] = field(default_factory=list)
@@ -128,7 +87,7 @@ class _Found:
 
 def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     """Attack the mapping network, the image and the mask autoencoder."""
-    pool = _pool(subject, options)
+    pool = draw_pool(subject, options)
     found = _Found()
     stages = Stages(STAGES)
     yield from stages.run(_attack_network(subject, pool, options, found))
@@ -147,7 +106,7 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
 
 
 def _attack_network(
-    subject: Subject, pool: _Pool, options: AuditOptions, found: _Found
+    subject: Subject, pool: MembershipPool, options: AuditOptions, found: _Found
 ) -> Job[None]:
     """Ask the site's mapping network, if it has one, and one that learnt by heart."""
     if subject.network is None:
@@ -164,7 +123,7 @@ def _attack_network(
     found.planted.append((yield from stages.run(_planted(subject, pool, pairs))))
 
 
-def _through_partners(subject: Subject, pool: _Pool) -> Job[list[Measurement]]:
+def _through_partners(subject: Subject, pool: MembershipPool) -> Job[list[Measurement]]:
     """Ask the network as its other sites can, by their own autoencoders; the best one counts."""
     figures = []
     for partner in subject.partners:
@@ -176,7 +135,7 @@ def _through_partners(subject: Subject, pool: _Pool) -> Job[list[Measurement]]:
 
 
 def _attack_autoencoder(
-    subject: Subject, role: str, pool: _Pool, options: AuditOptions
+    subject: Subject, role: str, pool: MembershipPool, options: AuditOptions
 ) -> Job[list[Measurement]]:
     site, count = subject.site, subject.study.class_count
     model = site.image_autoencoder if role == "image" else site.mask_autoencoder
@@ -202,22 +161,7 @@ def _models(options: AuditOptions, what: str) -> int:
     return 4 if what == "mapping" else 2
 
 
-def _pool(subject: Subject, options: AuditOptions) -> _Pool:
-    members, others = subject.members, subject.others
-    limit = min(len(members), len(others), 2 * options.item_limit)
-    if min(members.group_count, others.group_count) < 2 or limit < 4:
-        raise PPCMIError(
-            "Membership needs slices of at least two patients of the training and of two that were "
-            f"set apart; there are {members.group_count} and {others.group_count}.",
-            hint="Give the audit a folder of patients that no training has seen.",
-        )
-    more = limit if options.quick or options.items else max(limit, round(1 / RATES[0]))
-    parts = [choose(members, limit, options.seed), choose(others, more, options.seed)]
-    flags = np.repeat([True, False], [len(part) for part in parts])
-    return _Pool(GroupedSlices.join(parts), flags, options.seed)
-
-
-def _planted(subject: Subject, pool: _Pool, pairs: SitePairs) -> Job[Measurement]:
+def _planted(subject: Subject, pool: MembershipPool, pairs: SitePairs) -> Job[Measurement]:
     """A mapping network that was trained on ten slices alone, and by heart."""
     chosen = np.zeros(len(pool.slices), dtype=np.bool_)
     chosen[np.flatnonzero(pool.members)[:PLANTED_ITEMS]] = True
@@ -230,7 +174,7 @@ def _planted(subject: Subject, pool: _Pool, pairs: SitePairs) -> Job[Measurement
         cut_mix=0.0,  # it is there against just this
     )
     losses = yield from mapping_losses(network, SHADOW_SITE, pairs, subject.device)
-    asked = _Pool(pool.slices, chosen, pool.seed)
+    asked = MembershipPool(pool.slices, chosen, pool.seed)
     name = (
         f"AUC, mapping network, loss threshold, planted weakness: trained on {chosen.sum()} "
         "slices by heart"
@@ -238,7 +182,9 @@ def _planted(subject: Subject, pool: _Pool, pairs: SitePairs) -> Job[Measurement
     return Measurement(name, *asked.interval(-losses), n=len(losses), chance=0.5)
 
 
-def _measure(what: str, pool: _Pool, losses: Losses, shadows: Shadows | None) -> list[Measurement]:
+def _measure(
+    what: str, pool: MembershipPool, losses: Losses, shadows: Shadows | None
+) -> list[Measurement]:
     """All attacks on one model, the strongest first; its rates, and its figure by patient."""
     scores = {"loss threshold": -losses}
     if shadows is not None:
@@ -261,13 +207,13 @@ def _measure(what: str, pool: _Pool, losses: Losses, shadows: Shadows | None) ->
     return [*(found[how] for how in ordered), *rates, *more]
 
 
-def _auc(name: str, pool: _Pool, scores: Losses) -> Measurement:
+def _auc(name: str, pool: MembershipPool, scores: Losses) -> Measurement:
     value, low, high = pool.interval(scores)
     aim, met = f"{AIM[0]} to {AIM[1]}", AIM[0] <= value <= AIM[1]
     return Measurement(name, value, low, high, len(scores), 0.5, aim, met)
 
 
-def _rate(what: str, how: str, pool: _Pool, scores: Losses, fpr: float) -> Measurement:
+def _rate(what: str, how: str, pool: MembershipPool, scores: Losses, fpr: float) -> Measurement:
     negatives = int((~pool.members).sum())
     value, low, high = pool.rate(scores, fpr)
     known = resolvable(negatives, fpr)
@@ -287,7 +233,7 @@ def _rate(what: str, how: str, pool: _Pool, scores: Losses, fpr: float) -> Measu
     )
 
 
-def _reading(subject: Subject, pool: _Pool, measurements: tuple[Measurement, ...]) -> str:
+def _reading(subject: Subject, pool: MembershipPool, measurements: tuple[Measurement, ...]) -> str:
     members, others = int(pool.members.sum()), int((~pool.members).sum())
     groups = pool.slices.groups
     text = (
