@@ -45,14 +45,15 @@ _ARRANGEMENTS: tuple[tuple[Literal["escrow", "blind"], str, str], ...] = (
         "escrow",
         "&Escrow",
         "Each site gives the mapping server a secret made from its key, so the server can undo the "
-        "protection: it sees the features themselves, which are like a coarse picture.",
+        "protection: it sees the features themselves, which are like a coarse picture. Choose it "
+        "where you trust the server and fear that somebody else opens a bundle.",
     ),
     (
         "blind",
         "Bl&ind",
-        "Recommended. The mapping server holds no secret and works on protected features alone. "
-        "The coarse layout of an image still shows through. On two data sets the masks were as "
-        "good as with escrow.",
+        "The mapping server holds no secret and works on protected features alone. Whoever opens a "
+        "bundle still sees the coarse layout of its images, and more with a few known ones. Choose "
+        "it where you would rather not give the server a key.",
     ),
 )
 _STEP = 32

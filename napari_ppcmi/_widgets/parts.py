@@ -37,7 +37,9 @@ def wrapping(text: str = "", name: str = "") -> QLabel:
     """A label that wraps and never makes a dock wider."""
     label = QLabel(text, objectName=name)
     label.setWordWrap(True)
-    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    policy.setHeightForWidth(True)  # a new policy has not got it; without it a long text is cut off
+    label.setSizePolicy(policy)
     return label
 
 

@@ -200,6 +200,16 @@ def shortcut_faults(window: QWidget) -> list[str]:
     return [f"Alt+{letter.upper()} stands for {n} things" for letter, n in used.items() if n > 1]
 
 
+def room_faults(window: QWidget) -> list[str]:
+    """Sentences that have less room than they need."""
+    return [
+        f"{name_of(label)} is cut off"
+        for label in window.findChildren(QLabel)
+        if label.isVisible() and label.wordWrap() and label.text()
+        if label.height() < label.heightForWidth(label.width())
+    ]
+
+
 def faults_of(window: QWidget) -> list[str]:
     if not isinstance(window, QDialog):
         window.resize(WIDTH, HEIGHT)
@@ -213,7 +223,7 @@ def faults_of(window: QWidget) -> list[str]:
     faults += order_faults(window, [one for one in went if one in controls])
     for control in controls:
         faults += text_faults(control)
-    faults += shortcut_faults(window)
+    faults += shortcut_faults(window) + room_faults(window)
     return [f"{type(window).__name__}: {fault}" for fault in faults]
 
 
