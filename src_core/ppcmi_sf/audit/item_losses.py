@@ -38,18 +38,13 @@ def latent_pairs(subject: Subject, slices: GroupedSlices, seed: int) -> Job[Site
     return SitePairs(images, masks, np.zeros(len(slices), dtype=np.bool_))
 
 
-def partner_losses(
+def partner_pairs(
     subject: Subject, partner: Partner, mapping: PartnerNetwork, slices: GroupedSlices
-) -> Job[Losses]:
-    """Each slice's loss in the mapping network as a partner sees it, which encodes it by itself.
-
-    Of ``escrow`` studies: there the network works on latents without a transform, so no key of the
-    partner is needed.
-    """
+) -> Job[SitePairs]:
+    """The same by a partner's autoencoders, as the mapping network in ``escrow`` takes them."""
     images = yield from encode_with(partner.image_autoencoder, subject, slices)
     masks = yield from encode_with(mapping.mask_autoencoder, subject, slices)
-    pairs = SitePairs(images, masks, np.zeros(len(slices), dtype=np.bool_))
-    return (yield from mapping_losses(mapping.network, mapping.site, pairs, subject.device))
+    return SitePairs(images, masks, np.zeros(len(slices), dtype=np.bool_))
 
 
 def mapping_losses(

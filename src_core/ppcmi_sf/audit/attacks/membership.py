@@ -36,7 +36,7 @@ from ppcmi_sf.audit.item_losses import (
     Losses,
     latent_pairs,
     mapping_losses,
-    partner_losses,
+    partner_pairs,
     reconstruction_losses,
 )
 from ppcmi_sf.audit.membership_pool import RATES, MembershipPool, draw_pool
@@ -51,7 +51,7 @@ from ppcmi_sf.audit.shadow_models import (
     train_shadow_network,
 )
 from ppcmi_sf.audit.statistics import auc_interval, resolvable
-from ppcmi_sf.audit.subject import Subject
+from ppcmi_sf.audit.subject import Partner, PartnerNetwork, Subject
 from ppcmi_sf.progress import Job
 from ppcmi_sf.stages import Stages
 from ppcmi_sf.training.mapping import SitePairs
@@ -61,6 +61,7 @@ TPR_AIM = 0.02
 PLANTED_ITEMS = 10
 PLANTED_STEPS = 60
 STAGES = 3
+BY_A_PARTNER = "mapping network by a partner's own autoencoders"
 
 ATTACK = Attack(
     id="membership",
@@ -111,27 +112,44 @@ def _attack_network(
     """Ask the site's mapping network, if it has one, and one that learnt by heart."""
     if subject.network is None:
         return
-    models = _models(options, "mapping")
-    stages = Stages(models + 1)
+    models, asking = _models(options, "mapping"), _asking(subject)
+    stages = Stages((models + 1) * (2 if asking else 1))
     pairs = yield from stages.run(latent_pairs(subject, pool.slices, options.seed), weight=0)
-    asking = mapping_losses(subject.network, subject.network_site, pairs, subject.device)
-    losses = yield from stages.run(asking, weight=0)
+    job = mapping_losses(subject.network, subject.network_site, pairs, subject.device)
+    losses = yield from stages.run(job, weight=0)
     training = mapping_shadows(subject, pairs, pool.slices.groups, models, options)
     shadows = yield from stages.run(training, weight=models)
     found.main += _measure("mapping network", pool, losses, shadows)
-    found.main += yield from stages.run(_through_partners(subject, pool), weight=0)
     found.planted.append((yield from stages.run(_planted(subject, pool, pairs))))
+    if asking:
+        through = _through_partners(subject, asking, pool, options)
+        found.main += yield from stages.run(through, weight=models + 1)
 
 
-def _through_partners(subject: Subject, pool: MembershipPool) -> Job[list[Measurement]]:
-    """Ask the network as its other sites can, by their own autoencoders; the best one counts."""
-    figures = []
-    for partner in subject.partners:
-        if partner.mapping is not None:
-            losses = yield from partner_losses(subject, partner, partner.mapping, pool.slices)
-            name = "AUC, mapping network, a partner by its own autoencoders, loss threshold"
-            figures.append(_auc(name, pool, -losses))
-    return sorted(figures, key=_distance)[-1:]
+def _asking(subject: Subject) -> list[tuple[Partner, PartnerNetwork]]:
+    """The partners who have the network themselves."""
+    return [(one, one.mapping) for one in subject.partners if one.mapping is not None]
+
+
+def _through_partners(
+    subject: Subject,
+    asking: list[tuple[Partner, PartnerNetwork]],
+    pool: MembershipPool,
+    options: AuditOptions,
+) -> Job[list[Measurement]]:
+    """Ask the network as its other sites can, by their own autoencoders.
+
+    The partner counts whose losses tell most; it trains shadow models, too.
+    """
+    tried: list[tuple[float, Losses, SitePairs]] = []
+    for partner, mapping in asking:
+        pairs = yield from partner_pairs(subject, partner, mapping, pool.slices)
+        losses = yield from mapping_losses(mapping.network, mapping.site, pairs, subject.device)
+        tried.append((abs(pool.interval(-losses)[0] - 0.5), losses, pairs))
+    _, losses, pairs = max(tried, key=lambda one: one[0])
+    models = _models(options, "mapping")
+    shadows = yield from mapping_shadows(subject, pairs, pool.slices.groups, models, options)
+    return _measure(BY_A_PARTNER, pool, losses, shadows)
 
 
 def _attack_autoencoder(
@@ -271,11 +289,9 @@ def _not_tested(subject: Subject, options: AuditOptions) -> tuple[str, ...]:
         open_points.append("the likelihood ratio on the autoencoders (only without --quick)")
     if subject.network is not None:
         open_points.append("the other sites' slices in the mapping network")
-        asked = any(partner.mapping is not None for partner in subject.partners)
-        open_points.append(
-            "the likelihood ratio by a partner who encodes a slice by its own autoencoders"
-            if asked
-            else "a partner who has the mapping network without this site's adapters and encoders, "
-            "and encodes a slice by its own"
-        )
+        if not _asking(subject):
+            open_points.append(
+                "a partner who has the mapping network without this site's adapters and encoders, "
+                "and encodes a slice by its own"
+            )
     return tuple(open_points)
