@@ -52,8 +52,8 @@ _ARRANGEMENTS: tuple[tuple[Literal["escrow", "blind"], str, str], ...] = (
         "blind",
         "Bl&ind",
         "The mapping server holds no secret and works on protected features alone. Whoever opens a "
-        "bundle still sees the coarse layout of its images, and more with a few known ones. Choose "
-        "it where you would rather not give the server a key.",
+        "bundle, the server too, sees the layout of its images, and with one known image can learn "
+        "to make pictures of the others. Choose it only where the server must not hold a key.",
     ),
 )
 _STEP = 32

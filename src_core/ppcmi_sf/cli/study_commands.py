@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ppcmi_sf.cli.console import command, show_result
+from ppcmi_sf.cli.console import command, say, show_result
 from ppcmi_sf.cli.options import JsonOption
 from ppcmi_sf.errors import InputFileError
 from ppcmi_sf.study import StudySpec, make_study
@@ -18,6 +18,11 @@ app = typer.Typer(help="What the sites of one collaboration agree on.", no_args_
 EXAMPLE = (
     'Example: ppcmi study new lv.yaml --name "Left ventricle" --modality MR '
     '--class "left ventricle" --arrangement escrow'
+)
+BLIND = (
+    "Whoever opens a bundle of a blind study, the server too, sees the layout of its images, and "
+    "with one known image can learn to make pictures of the others (docs/privacy.md). Choose it "
+    "only where the server must not hold a secret."
 )
 
 
@@ -117,6 +122,8 @@ def new(
         use_skips=skips,
     )
     study.save(file)
+    if study.arrangement == "blind":
+        say(BLIND)
     show_result(
         {"study": str(file), "fingerprint": study.fingerprint},
         [f"Wrote {file}", f"Fingerprint {study.fingerprint}"],

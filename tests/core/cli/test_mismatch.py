@@ -337,6 +337,14 @@ def test_names_and_options_that_cannot_be(escrow_chain, ppcmi, tmp_path):
     assert not study.exists()
 
 
+def test_who_makes_a_blind_study_is_told_what_it_shows(tmp_path, ppcmi):
+    words = ("--name", "x", "--modality", "MR", "--class", "a", "--arrangement")
+    for arrangement, told in (("blind", True), ("escrow", False)):
+        ran = ppcmi("study", "new", tmp_path / f"{arrangement}.yaml", *words, arrangement, "--json")
+        assert ("the layout of its images" in ran.err) is told
+        assert len(ran.json["fingerprint"]) == 64
+
+
 def test_files_that_are_there_are_kept(escrow_chain, ppcmi):
     before = escrow_chain.study.read_bytes(), escrow_chain.key("north").read_bytes()
     words = ("study", "new", escrow_chain.study, "--name", "x", "--modality", "MR", "--class", "a")
