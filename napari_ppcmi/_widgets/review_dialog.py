@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QScrollArea,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
     QVBoxLayout,
@@ -28,20 +29,29 @@ from ppcmi_sf.files import size_in_words
 
 _PICTURE = 220
 _COLUMN = 44
-_TABLE_HEIGHT, _ROW_HEIGHT = 300, 34
+_TABLE_HEIGHT = 300
 
-WHO_SEES = (
+_EVERYBODY = (
     ("This site", "everything of its own", "images, masks and features of others"),
     ("Anybody who gets hold of the file", "its size and the recipients' fingerprints",
      "anything else"),
-    ("The mapping server, escrow study",
-     "the site's features: a coarse picture of the image",
-     "images, masks, decoders, client keys"),
-    ("The mapping server, blind study",
-     "protected features, through which the coarse layout shows",
-     "the above, and the features themselves"),
-    ("Another site", "nothing; its decoder makes noise of them", "the rest"),
 )  # fmt: skip
+WHO_SEES = {
+    "escrow": (
+        *_EVERYBODY,
+        ("The mapping server", "the site's features: a coarse picture of the image",
+         "images, masks, decoders, client keys"),
+        ("Another site", "nothing; of an opened file its decoder makes noise", "the rest"),
+    ),
+    "blind": (
+        *_EVERYBODY,
+        ("The mapping server",
+         "protected features, through which the layout shows; with one known image it can learn "
+         "to make pictures of the others",
+         "images, masks, decoders, client keys"),
+        ("Another site", "nothing; of an opened file its decoder may make a picture", "the rest"),
+    ),
+}  # fmt: skip
 
 
 class ReviewDialog(QDialog):
@@ -114,7 +124,7 @@ class ReviewDialog(QDialog):
             ("Who can open it", ("Recipient", "Fingerprint"), recipients),
             ("Every field of the header", ("Field", "Text"), review.header),
             (f"Who can see what (this study: {arrangement})", ("Who", "sees", "does not see"),
-             WHO_SEES),
+             WHO_SEES[arrangement]),
         ):  # fmt: skip
             table = _table(columns, rows)
             table.setAccessibleName(heading)
@@ -170,5 +180,7 @@ def _table(headings: tuple[str, ...], rows: object) -> QTableWidget:
     table.setWordWrap(True)
     table.resizeRowsToContents()
     table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-    table.setFixedHeight(min(_TABLE_HEIGHT, _ROW_HEIGHT * (len(listed) + 1) + 4))
+    table.setSizeAdjustPolicy(QTableWidget.SizeAdjustPolicy.AdjustToContents)
+    table.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    table.setMaximumHeight(_TABLE_HEIGHT)
     return table
