@@ -58,3 +58,10 @@ def test_blind_has_two_settings(blind_subject, quick, figure):
     assert (
         figure(found, "no transform").low > figure(found, "SSIM with the original", "as sent").high
     )
+    mean, worst = (figure(found, "2 other keys", words) for words in ("mean", "worst"))
+    assert mean.value <= worst.value < figure(found, "no transform").value
+    assert "It depends on the key: 2 others gave" in found.reading
+
+
+def test_escrow_asks_no_other_keys(result):
+    assert not any("other keys" in m.name for m in result.measurements)

@@ -27,6 +27,7 @@ from ppcmi_sf.audit.exposure import (
     decode,
     encode,
     item_ids,
+    made_up_share,
     protect,
     settings,
 )
@@ -49,6 +50,7 @@ from ppcmi_sf.progress import Job
 from ppcmi_sf.stages import Stages
 
 SSIM_AIM = 0.34
+OTHER_KEYS = 8
 OWN_ABOVE_OTHERS = "SSIM with the own original above that with another patient's, as sent"
 
 ATTACK = Attack(
@@ -70,7 +72,7 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     targets = choose(subject.everything, options.item_limit, options.seed)
     originals = targets.pictures()
     baseline_pictures = mean_pictures(targets, subject.everything)
-    stages = Stages(14)
+    stages = Stages(22)
     baseline = yield from stages.run(likeness(originals, baseline_pictures))
     partners = yield from stages.run(partners_of(subject, options), 4)
     latents = yield from stages.run(encode(subject, targets))
@@ -81,15 +83,22 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
         job = _best_partner(partners, protected, originals)
         best[setting] = yield from stages.run(job, 2)
     own = yield from stages.run(_own(subject, latents, originals))
+    others = yield from stages.run(
+        _with_other_keys(subject, partners, latents, originals, options), OTHER_KEYS
+    )
     found, shown = best["sent"]
     job_above = own_above_others(originals, shown, found, targets.groups)
     above = yield from stages.run(job_above)
     specific = specific_measurement(OWN_ABOVE_OTHERS, above, targets.groups, options.seed)
     return AttackResult(
         ATTACK,
-        (*_measurements(best, baseline, own, targets, options.seed), specific),
+        (
+            *_measurements(best, baseline, own, targets, options.seed),
+            *_key_measurements(others, baseline, targets, options.seed),
+            specific,
+        ),
         _pictures(originals, baseline_pictures, best),
-        _reading(best, baseline),
+        _reading(best, baseline, others),
         (
             "a partner that adapts its decoder to the latents (see the learned inversion)",
             "partners that started their training from the same weights as this site, unless they "
@@ -110,6 +119,26 @@ def _best_partner(
         tries[name] = yield from stages.run(likeness(originals, pictures[name]))
     chosen = best_of(tries)
     return tries[chosen], pictures[chosen]
+
+
+def _with_other_keys(
+    subject: Subject,
+    partners: tuple[Partner, ...],
+    latents: LatentPyramid,
+    originals: Pictures,
+    options: AuditOptions,
+) -> Job[list[Likeness]]:
+    """The same with keys that the site has not got; in ``escrow``, new for each item, none."""
+    if subject.study.arrangement == "escrow":
+        return []
+    found, stages = [], Stages(OTHER_KEYS)
+    ids = item_ids(options.seed, latents.batch_size)
+    for number in range(2 if options.quick else OTHER_KEYS):
+        share = made_up_share(subject.share, f"other-key/{options.seed}/{number}")
+        protected = protect(subject, latents, ids, "sent", share=share)
+        best, _ = yield from stages.run(_best_partner(partners, protected, originals))
+        found.append(best)
+    return found
 
 
 def _own(subject: Subject, latents: LatentPyramid, originals: Pictures) -> Job[Likeness]:
@@ -156,6 +185,25 @@ def _measurements(
     return found
 
 
+def _key_measurements(
+    others: list[Likeness], baseline: Likeness, targets: GroupedSlices, seed: int
+) -> list[Measurement]:
+    if not others:
+        return []
+    chance = float(baseline.ssim.mean())
+    worst = max((one.ssim for one in others), key=lambda ssim: float(ssim.mean()))
+    return [
+        mean_measurement(name, ssim, targets.groups, seed, chance=chance)
+        for name, ssim in (
+            (
+                f"SSIM with the original, with {len(others)} other keys, mean",
+                np.mean([one.ssim for one in others], axis=0),
+            ),
+            (f"SSIM with the original, with {len(others)} other keys, the worst of them", worst),
+        )
+    ]
+
+
 def _pictures(
     originals: Pictures, baseline: Pictures, best: dict[Setting, tuple[Likeness, Pictures]]
 ) -> tuple[AuditPicture, ...]:
@@ -171,11 +219,20 @@ def _pictures(
     )
 
 
-def _reading(best: dict[Setting, tuple[Likeness, Pictures]], baseline: Likeness) -> str:
+def _reading(
+    best: dict[Setting, tuple[Likeness, Pictures]], baseline: Likeness, others: list[Likeness]
+) -> str:
     sent, chance = float(best["sent"][0].ssim.mean()), float(baseline.ssim.mean())
     none = float(best["none"][0].ssim.mean())
     against = "no more than" if sent <= chance else "more than"
-    return (
+    text = (
         f"A partner's decoder reaches an SSIM of {sent:.2f}, {against} the mean image "
         f"({chance:.2f}). Without any transform it would reach {none:.2f}."
     )
+    if others:
+        means = [float(one.ssim.mean()) for one in others]
+        text += (
+            f" It depends on the key: {len(others)} others gave {min(means):.2f} to "
+            f"{max(means):.2f}. A rotation draws another one."
+        )
+    return text
