@@ -61,6 +61,7 @@ TPR_AIM = 0.02
 PLANTED_ITEMS = 10
 PLANTED_STEPS = 60
 STAGES = 3
+PARTNER_MODELS = 2  # shadow models; as many as the site's own would double the time
 BY_A_PARTNER = "mapping network by a partner's own autoencoders"
 
 ATTACK = Attack(
@@ -113,7 +114,7 @@ def _attack_network(
     if subject.network is None:
         return
     models, asking = _models(options, "mapping"), _asking(subject)
-    stages = Stages((models + 1) * (2 if asking else 1))
+    stages = Stages(models + 1 + (PARTNER_MODELS + 1 if asking else 0))
     pairs = yield from stages.run(latent_pairs(subject, pool.slices, options.seed), weight=0)
     job = mapping_losses(subject.network, subject.network_site, pairs, subject.device)
     losses = yield from stages.run(job, weight=0)
@@ -123,7 +124,7 @@ def _attack_network(
     found.planted.append((yield from stages.run(_planted(subject, pool, pairs))))
     if asking:
         through = _through_partners(subject, asking, pool, options)
-        found.main += yield from stages.run(through, weight=models + 1)
+        found.main += yield from stages.run(through, weight=PARTNER_MODELS + 1)
 
 
 def _asking(subject: Subject) -> list[tuple[Partner, PartnerNetwork]]:
@@ -147,8 +148,8 @@ def _through_partners(
         losses = yield from mapping_losses(mapping.network, mapping.site, pairs, subject.device)
         tried.append((abs(pool.interval(-losses)[0] - 0.5), losses, pairs))
     _, losses, pairs = max(tried, key=lambda one: one[0])
-    models = _models(options, "mapping")
-    shadows = yield from mapping_shadows(subject, pairs, pool.slices.groups, models, options)
+    groups = pool.slices.groups
+    shadows = yield from mapping_shadows(subject, pairs, groups, PARTNER_MODELS, options)
     return _measure(BY_A_PARTNER, pool, losses, shadows)
 
 
