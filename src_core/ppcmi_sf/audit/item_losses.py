@@ -41,7 +41,7 @@ def latent_pairs(subject: Subject, slices: GroupedSlices, seed: int) -> Job[Site
 def partner_pairs(
     subject: Subject, partner: Partner, mapping: PartnerNetwork, slices: GroupedSlices
 ) -> Job[SitePairs]:
-    """The same by a partner's autoencoders, as the mapping network in ``escrow`` takes them."""
+    """Latents of slices by a partner's autoencoders, as the network in ``escrow`` takes them."""
     images = yield from encode_with(partner.image_autoencoder, subject, slices)
     masks = yield from encode_with(mapping.mask_autoencoder, subject, slices)
     return SitePairs(images, masks, np.zeros(len(slices), dtype=np.bool_))

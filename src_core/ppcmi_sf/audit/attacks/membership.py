@@ -12,8 +12,8 @@ Method
     *Loss threshold*: what the model was trained on has a lower loss (Yeom et al., IEEE CSF 2018).
     *Likelihood ratio* (LiRA): shadow models, each trained on a random half of the patients, tell
     what loss this very slice has when it is in the training and when it is not (online), or when it
-    is not (offline). As many members as non-members are asked about, or more non-members where
-    there are enough to tell a rate at 1 %.
+    is not (offline). As many members as non-members are asked about, in a full audit up to a
+    hundred of the latter, which a rate at 1 % needs.
 Source
     Carlini et al., "Membership inference attacks from first principles", IEEE S&P 2022.
 Cost
