@@ -63,10 +63,11 @@ def _mapping(
 
     ``None`` in ``blind``, too, where it takes latents under the partner's key alone.
     """
-    file = SiteFolder(folder).mapping_file
-    if network is None or study.arrangement == "blind" or not file.is_file():
+    site = SiteFolder(folder)
+    given = site.mapping_file.is_file() and site.model_file("mask").is_file()
+    if network is None or study.arrangement == "blind" or not given:
         return None
-    theirs, header = load_mapping_network(file, study)
+    theirs, header = load_mapping_network(site.mapping_file, study)
     if weights_id(theirs.trunk) != weights_id(network.trunk):
         return None
     mask, _ = _autoencoder(folder, study, "mask")
