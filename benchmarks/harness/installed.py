@@ -20,7 +20,7 @@ from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import ModelHeader, SiteLink, save_model, weights_id
 from ppcmi_sf.study import StudySpec, make_classes
-from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord
+from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord, save_mapping_network
 
 SITE = "north"
 POLL_SECONDS = 0.01
@@ -75,13 +75,7 @@ def install(root: Path, study: StudySpec) -> Installed:
         transform=key.transform_share().key_id,
         encoders=weights_id(models["image"].encoder, models["mask"].encoder),
     )
-    header = ModelHeader(
-        kind="mapping-network",
-        study=study.fingerprint,
-        sites=(link,),
-        adapters=network.has_adapters,
-    )
-    save_model(folder.mapping_file, network, header)
+    save_mapping_network(folder.mapping_file, network, study, [link])
     words = secrets.token_hex(12)
     write_text(where.passphrase, words + "\n", mode=0o600)
     key.save(where.key, SecretStr(words))

@@ -143,9 +143,9 @@ def data_of(subject: Subject) -> tuple[str, ...]:
     ]
     if subject.partners:
         lines.append(f"autoencoders of {len(subject.partners)} partners, as they gave them")
-        asking = sum(partner.mapping is not None for partner in subject.partners)
-        if asking:
-            lines.append(f"the same mapping network as {asking} of these partners have it")
+        if subject.asking:
+            count = len(subject.asking)
+            lines.append(f"the same mapping network as {count} of these partners have it")
     else:
         lines.append("no partner's autoencoder was given: two were trained on the public images")
     if subject.public_is_own:

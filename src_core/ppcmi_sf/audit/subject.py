@@ -151,6 +151,11 @@ class Subject:
         return self.site.device
 
     @property
+    def asking(self) -> list[tuple[Partner, PartnerNetwork]]:
+        """The partners who have the mapping network themselves, and what they have."""
+        return [(one, one.mapping) for one in self.partners if one.mapping is not None]
+
+    @property
     def everything(self) -> GroupedSlices:
         """Members, then others."""
         return GroupedSlices.join([self.members, self.others])

@@ -162,21 +162,37 @@ class SiteFolder:
                 f"The key is of site '{key.site}', the folder {self.root} of '{record.site}'.",
                 hint="Give the key and the folder of the same site.",
             )
-        models = {}
-        for role in ("image", "mask"):
-            path = self.model_file(role)
-            header = read_header(path)
-            study.require(header.study, str(path))
-            if header.kind != f"{role}-autoencoder" or header.site != record.site:
-                raise ModelFileError(
-                    f"{path}: not the {role} autoencoder of site '{record.site}'.",
-                    hint="Put the right file back, or train again.",
-                )
-            models[role] = Autoencoder(study, role)
-            load_model(path, models[role])
-        encoders = weights_id(models["image"].encoder, models["mask"].encoder)
-        image, mask = (place(models[role], device) for role in ("image", "mask"))
-        return Site(study, image, mask, key, noise), encoders
+        image, mask = (self.autoencoder(study, role, record.site)[0] for role in ("image", "mask"))
+        encoders = weights_id(image.encoder, mask.encoder)
+        return Site(study, place(image, device), place(mask, device), key, noise), encoders
+
+    def autoencoder(
+        self, study: StudySpec, role: str, site: str | None = None
+    ) -> tuple[Autoencoder, str]:
+        """Load an autoencoder, on the CPU; also the name of the site that trained it.
+
+        Parameters
+        ----------
+        site
+            Whose it has to be; ``None``: any site's of the study.
+
+        Raises
+        ------
+        ModelFileError, StudyError
+            Weights are missing, damaged, something else, or of another study.
+        """
+        path = self.model_file(role)
+        header = read_header(path)
+        study.require(header.study, str(path))
+        if header.kind != f"{role}-autoencoder" or site not in (None, header.site):
+            whose = f"site '{site}'" if site else "a site"
+            raise ModelFileError(
+                f"{path}: not the {role} autoencoder of {whose}.",
+                hint="Put the right file back, or train again.",
+            )
+        model = Autoencoder(study, role)
+        load_model(path, model)
+        return model, header.site or ""
 
 
 @dataclass(frozen=True)
@@ -214,13 +230,7 @@ class ServerFolder:
         """Write a trained network, and the shares that came for it; end its checkpoint."""
         for site, held in shares.items():
             held.sealed.save(self.share_file(site))
-        header = ModelHeader(
-            kind="mapping-network",
-            study=study.fingerprint,
-            sites=tuple(links),
-            adapters=network.has_adapters,
-        )
-        save_model(self.model_file, network, header)
+        save_mapping_network(self.model_file, network, study, links)
         for path in self.root.glob(f"{self.checkpoint.stem}*{self.checkpoint.suffix}"):
             path.unlink(missing_ok=True)  # of cross-fitting there are several
 
@@ -260,6 +270,19 @@ class ServerFolder:
                 hint="Put the right share back, or train the mapping network again.",
             )
         return share
+
+
+def save_mapping_network(
+    path: Path, network: UnifiedMappingNetwork, study: StudySpec, links: Iterable[SiteLink]
+) -> None:
+    """Write a mapping network and what it knows of its sites, at the server or at a site."""
+    header = ModelHeader(
+        kind="mapping-network",
+        study=study.fingerprint,
+        sites=tuple(links),
+        adapters=network.has_adapters,
+    )
+    save_model(path, network, header)
 
 
 def load_mapping_network(path: Path, study: StudySpec) -> tuple[UnifiedMappingNetwork, ModelHeader]:

@@ -24,15 +24,9 @@ from ppcmi_sf.errors import (
 from ppcmi_sf.home import Party
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
-from ppcmi_sf.models.store import (
-    ModelHeader,
-    SiteLink,
-    save_model,
-    weights_id,
-    weights_of,
-)
+from ppcmi_sf.models.store import SiteLink, weights_id, weights_of
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.workflows.folders import ServerFolder, SiteFolder
+from ppcmi_sf.workflows.folders import ServerFolder, SiteFolder, save_mapping_network
 from ppcmi_sf.workflows.incoming import expect
 from ppcmi_sf.workflows.outgoing import Addressed, bundle_path, send
 from ppcmi_sf.workflows.work_lock import work_lock
@@ -137,13 +131,7 @@ def install_model(
             transform=bundle.header.key_id,
             encoders=encoders,
         )
-        header = ModelHeader(
-            kind="mapping-network",
-            study=site.study.fingerprint,
-            sites=(link,),
-            adapters=network.has_adapters,
-        )
-        save_model(site_folder.mapping_file, network, header)
+        save_mapping_network(site_folder.mapping_file, network, site.study, [link])
         party.home.registry.record_received(bundle.header, path, bundle.digest, bundle.file_bytes)
     return weights_id(network)
 

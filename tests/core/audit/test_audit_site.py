@@ -17,15 +17,14 @@ from typer.main import get_command
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.dates import valid_from_today
 from ppcmi_sf.keys import ClientKey
-from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
-from ppcmi_sf.models.store import ModelHeader, SiteLink, load_model, save_model, weights_id
+from ppcmi_sf.models.store import SiteLink, weights_id
 from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.progress import run
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
 from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.workflows.audit_site import AuditSources, audit_site, load_subject
-from ppcmi_sf.workflows.folders import SiteFolder
+from ppcmi_sf.workflows.folders import SiteFolder, save_mapping_network
 from ppcmi_sf.workflows.train_site import train_site
 
 CPU = torch.device("cpu")
@@ -131,24 +130,16 @@ def test_the_subject_has_numbers_in_place_of_names(files):
 
 def install(folder, network, key=None):
     """Put a mapping network into a site's folder, as ``site install`` does."""
-    study, name = folder.study(), folder.root.name
-    models = {role: Autoencoder(study, role) for role in ("image", "mask")}
-    for role, model in models.items():
-        load_model(folder.model_file(role), model)
+    study = folder.study()
+    image, mask = (folder.autoencoder(study, role)[0] for role in ("image", "mask"))
     link = SiteLink(
-        name=name,
+        name=folder.root.name,
         fingerprint="0" * 64,
         epoch=1,
         transform=key.transform_share().key_id if key else "0" * 16,
-        encoders=weights_id(models["image"].encoder, models["mask"].encoder),
+        encoders=weights_id(image.encoder, mask.encoder),
     )
-    header = ModelHeader(
-        kind="mapping-network",
-        study=study.fingerprint,
-        sites=(link,),
-        adapters=network.has_adapters,
-    )
-    save_model(folder.mapping_file, network, header)
+    save_mapping_network(folder.mapping_file, network, study, [link])
 
 
 def test_a_partner_asks_the_same_network_and_no_other(files, tmp_path):

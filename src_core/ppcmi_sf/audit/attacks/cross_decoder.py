@@ -72,7 +72,7 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     targets = choose(subject.everything, options.item_limit, options.seed)
     originals = targets.pictures()
     baseline_pictures = mean_pictures(targets, subject.everything)
-    stages = Stages(22)
+    stages = Stages(14 + OTHER_KEYS)
     baseline = yield from stages.run(likeness(originals, baseline_pictures))
     partners = yield from stages.run(partners_of(subject, options), 4)
     latents = yield from stages.run(encode(subject, targets))
@@ -83,9 +83,8 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
         job = _best_partner(partners, protected, originals)
         best[setting] = yield from stages.run(job, 2)
     own = yield from stages.run(_own(subject, latents, originals))
-    others = yield from stages.run(
-        _with_other_keys(subject, partners, latents, originals, options), OTHER_KEYS
-    )
+    trying = _with_other_keys(subject, partners, latents, originals, options)
+    others = yield from stages.run(trying, OTHER_KEYS)
     found, shown = best["sent"]
     job_above = own_above_others(originals, shown, found, targets.groups)
     above = yield from stages.run(job_above)
@@ -131,9 +130,10 @@ def _with_other_keys(
     """The same with keys that the site has not got; in ``escrow``, new for each item, none."""
     if subject.study.arrangement == "escrow":
         return []
-    found, stages = [], Stages(OTHER_KEYS)
+    keys = 2 if options.quick else OTHER_KEYS
+    found, stages = [], Stages(keys)
     ids = item_ids(options.seed, latents.batch_size)
-    for number in range(2 if options.quick else OTHER_KEYS):
+    for number in range(keys):
         share = made_up_share(subject.share, f"other-key/{options.seed}/{number}")
         protected = protect(subject, latents, ids, "sent", share=share)
         best, _ = yield from stages.run(_best_partner(partners, protected, originals))

@@ -50,8 +50,8 @@ from ppcmi_sf.audit.shadow_models import (
     take_pairs,
     train_shadow_network,
 )
-from ppcmi_sf.audit.statistics import auc_interval, resolvable
-from ppcmi_sf.audit.subject import Partner, PartnerNetwork, Subject
+from ppcmi_sf.audit.statistics import auc, auc_interval, resolvable
+from ppcmi_sf.audit.subject import Subject
 from ppcmi_sf.progress import Job
 from ppcmi_sf.stages import Stages
 from ppcmi_sf.training.mapping import SitePairs
@@ -113,8 +113,8 @@ def _attack_network(
     """Ask the site's mapping network, if it has one, and one that learnt by heart."""
     if subject.network is None:
         return
-    models, asking = _models(options, "mapping"), _asking(subject)
-    stages = Stages(models + 1 + (PARTNER_MODELS + 1 if asking else 0))
+    models = _models(options, "mapping")
+    stages = Stages(models + 1 + (PARTNER_MODELS + 1 if subject.asking else 0))
     pairs = yield from stages.run(latent_pairs(subject, pool.slices, options.seed), weight=0)
     job = mapping_losses(subject.network, subject.network_site, pairs, subject.device)
     losses = yield from stages.run(job, weight=0)
@@ -122,31 +122,24 @@ def _attack_network(
     shadows = yield from stages.run(training, weight=models)
     found.main += _measure("mapping network", pool, losses, shadows)
     found.planted.append((yield from stages.run(_planted(subject, pool, pairs))))
-    if asking:
-        through = _through_partners(subject, asking, pool, options)
+    if subject.asking:
+        through = _through_partners(subject, pool, options)
         found.main += yield from stages.run(through, weight=PARTNER_MODELS + 1)
 
 
-def _asking(subject: Subject) -> list[tuple[Partner, PartnerNetwork]]:
-    """The partners who have the network themselves."""
-    return [(one, one.mapping) for one in subject.partners if one.mapping is not None]
-
-
 def _through_partners(
-    subject: Subject,
-    asking: list[tuple[Partner, PartnerNetwork]],
-    pool: MembershipPool,
-    options: AuditOptions,
+    subject: Subject, pool: MembershipPool, options: AuditOptions
 ) -> Job[list[Measurement]]:
     """Ask the network as its other sites can, by their own autoencoders.
 
     The partner counts whose losses tell most; it trains shadow models, too.
     """
     tried: list[tuple[float, Losses, SitePairs]] = []
-    for partner, mapping in asking:
+    for partner, mapping in subject.asking:
         pairs = yield from partner_pairs(subject, partner, mapping, pool.slices)
         losses = yield from mapping_losses(mapping.network, mapping.site, pairs, subject.device)
-        tried.append((abs(pool.interval(-losses)[0] - 0.5), losses, pairs))
+        told = auc(-losses[pool.members], -losses[~pool.members])
+        tried.append((abs(told - 0.5), losses, pairs))
     _, losses, pairs = max(tried, key=lambda one: one[0])
     groups = pool.slices.groups
     shadows = yield from mapping_shadows(subject, pairs, groups, PARTNER_MODELS, options)
@@ -290,7 +283,7 @@ def _not_tested(subject: Subject, options: AuditOptions) -> tuple[str, ...]:
         open_points.append("the likelihood ratio on the autoencoders (only without --quick)")
     if subject.network is not None:
         open_points.append("the other sites' slices in the mapping network")
-        if not _asking(subject):
+        if not subject.asking:
             open_points.append(
                 "a partner who has the mapping network without this site's adapters and encoders, "
                 "and encodes a slice by its own"
