@@ -114,16 +114,10 @@ class ExportReview(Answer):
 
 
 class WriteBundles(Request):
-    """Write what was reviewed. Answer: :class:`BatchResult`."""
+    """Write what was reviewed, and nothing else. Answer: :class:`BatchResult`."""
 
-    purpose: Purpose
-    cases: tuple[CaseInfo, ...]
-    recipients: tuple[str, ...]
+    reviewed: ReviewExport
     out: Path
-    copies: int | None = None
-    parts: Parts = 1
-    noise: NoiseLevel = 0.0
-    device: str = "auto"
 
 
 class BatchResult(Answer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from qtpy.QtCore import Qt, Signal
@@ -185,22 +185,11 @@ class EncodePage(QWidget):
     def start_review(self) -> None:
         """Show what would leave; nothing is written yet."""
         wanted = self._wanted()
-        if wanted is None:
-            return
-        purpose, cases, recipients, _ = wanted
-        request = ReviewExport(
-            purpose=purpose,
-            cases=cases,
-            recipients=recipients,
-            parts=self._parts,
-            noise=self.noise.level,
-            device=self._jobs.session.device,
-        )
-        self.panel.run(request, self._show_review, disable=[self.review])
+        if wanted is not None:
+            self._under_review = wanted
+            self.panel.run(wanted.reviewed, self._show_review, disable=[self.review])
 
-    def _wanted(
-        self,
-    ) -> tuple[Literal["query", "training"], tuple[CaseInfo, ...], tuple[str, ...], Path] | None:
+    def _wanted(self) -> WriteBundles | None:
         cases = self.cases.cases
         items = [self.recipients.item(at) for at in range(self.recipients.count())]
         ticked = [i.data(_ROLE) for i in items if i.checkState() == Qt.CheckState.Checked]
@@ -212,31 +201,26 @@ class EncodePage(QWidget):
         elif out is None:
             self.panel.refuse("No outbox is chosen.", "Choose the folder that the files go to.")
         else:
-            return self.purpose.currentData(), cases, tuple(ticked), out
+            reviewed = ReviewExport(
+                purpose=self.purpose.currentData(),
+                cases=cases,
+                recipients=tuple(ticked),
+                parts=self._parts,
+                noise=self.noise.level,
+                device=self._jobs.session.device,
+            )
+            return WriteBundles(reviewed=reviewed, out=out)
         return None
 
     def _show_review(self, review: ExportReview) -> None:
-        site = self._jobs.session.site
+        wanted, site = self._under_review, self._jobs.session.site
         self.dialog = ReviewDialog(review, site.study.arrangement if site else "", self)
         self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.dialog.accepted.connect(self._write)
-        self.dialog.open()
-
-    def _write(self) -> None:
-        wanted = self._wanted()
-        if wanted is None:
-            return
-        purpose, cases, recipients, out = wanted
-        request = WriteBundles(
-            purpose=purpose,
-            cases=cases,
-            recipients=recipients,
-            out=out,
-            parts=self._parts,
-            noise=self.noise.level,
-            device=self._jobs.session.device,
+        # Not what the page says by then: it could be changed while the review was being made.
+        self.dialog.accepted.connect(
+            lambda: self.panel.run(wanted, self._written, disable=[self.review])
         )
-        self.panel.run(request, self._written, disable=[self.review])
+        self.dialog.open()
 
     def _written(self, result: BatchResult) -> None:
         told = f"Wrote {len(result.written)} file(s) to the outbox."

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _PICTURE = "Picture (*.png)"
 _FORMATS = "NIfTI (*.nii.gz);;NIfTI, not compressed (*.nii);;MetaImage (*.mha);;NRRD (*.nrrd)"
-_AXES = (("as the site was trained", None), ("first axis", 0), ("second axis", 1), ("third", 2))
+_AXES = (("as trained", None), ("first axis", 0), ("second axis", 1), ("third", 2))
 
 
 class SegmentWidget(QWidget):

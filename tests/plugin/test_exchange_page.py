@@ -6,7 +6,7 @@ import pytest
 from qtpy.QtWidgets import QMessageBox
 
 from napari_ppcmi._jobs import jobs_for
-from napari_ppcmi._protocol.bundles import CaseInfo, WriteBundles
+from napari_ppcmi._protocol.bundles import CaseInfo, ReviewExport, WriteBundles
 from napari_ppcmi._widgets.decode_page import DecodePage
 from napari_ppcmi._widgets.exchange_page import ExchangePage
 from ppcmi_sf.data.sample import sample_data_folder
@@ -29,13 +29,12 @@ def asked(ask, page, unlock_demo, viewer_model):
     """The demo site, with a question in its outbox."""
     demo, jobs = unlock_demo(viewer_model), jobs_for(viewer_model)
     image = sample_data_folder() / "ultrasound" / "images" / "north_000.png"
-    request = WriteBundles(
+    wanted = ReviewExport(
         purpose="query",
         cases=(CaseInfo(name="north_000", image=image),),
         recipients=(jobs.session.identity.fingerprint,),
-        out=demo.outbox,
     )
-    assert len(ask(jobs, request).written) == 1
+    assert len(ask(jobs, WriteBundles(reviewed=wanted, out=demo.outbox)).written) == 1
     jobs.session.arrived.emit("outbox")
     return demo
 

@@ -73,10 +73,10 @@ def own(desk) -> str:
 
 
 def write(desk, cases, out, *recipients, **more):
-    request = WriteBundles(
-        purpose="query", cases=cases, recipients=recipients or (own(desk),), out=out, **more
+    wanted = ReviewExport(
+        purpose="query", cases=cases, recipients=recipients or (own(desk),), **more
     )
-    return progress.run(protect.write_bundles(desk, request))
+    return progress.run(protect.write_bundles(desk, WriteBundles(reviewed=wanted, out=out)))
 
 
 def scan(desk, folder):
@@ -118,7 +118,7 @@ def test_a_review_tells_all_and_writes_nothing(desk, partner, cases, tmp_path, s
     assert review.picture_of == "north_000" and not review.problems
     assert (desk.home.log.verify(), files_below(tmp_path)) == (log_before, before)
 
-    request = WriteBundles(**request.model_dump(exclude={"device"}), out=tmp_path / "out")
+    request = WriteBundles(reviewed=request, out=tmp_path / "out")
     written = progress.run(protect.write_bundles(desk, request)).written
     assert len(written) == review.bundles == (2 if purpose == "query" else 1)
     assert sum(path.stat().st_size for path in written) == review.byte_count
@@ -150,7 +150,7 @@ def test_patients_in_separate_files_are_reviewed_as_they_are_written(desk, cases
     )
     review = progress.run(protect.review_export(desk, request))
     assert (review.bundles, review.items) == (2, 6)
-    asked = WriteBundles(**request.model_dump(exclude={"device"}), out=tmp_path / "out")
+    asked = WriteBundles(reviewed=request, out=tmp_path / "out")
     written = progress.run(protect.write_bundles(desk, asked)).written
     assert [scanned.items for scanned in scan(desk, tmp_path / "out")] == [3, 3]
     assert sum(path.stat().st_size for path in written) == review.byte_count
@@ -198,7 +198,7 @@ def test_masks_of_training_pairs_are_checked_before_the_yes(
     (problem,) = review.problems
     assert problem.name == "north_000" and told in problem.failure.message
     assert pairs[0].mask.name in problem.failure.message
-    asked = WriteBundles(**request.model_dump(exclude={"device"}), out=tmp_path / "out")
+    asked = WriteBundles(reviewed=request, out=tmp_path / "out")
     written = progress.run(protect.write_bundles(desk, asked))
     assert [one.name for one in written.problems] == ["north_000"]
     assert sum(path.stat().st_size for path in written.written) == review.byte_count

@@ -80,10 +80,11 @@ def write_bundles(desk: Desk, request: WriteBundles) -> Job[BatchResult]:
     from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 
     folder, key, party = desk.require_site(), desk.require_key(), desk.require_party()
-    addressed = Addressed(party, cards_of(party, request.recipients))
-    cases = [engine_case(info) for info in request.cases]
-    device, noise = choose_device(request.device), LatentNoise.at(request.noise)
-    if request.purpose == "training":
+    wanted = request.reviewed
+    addressed = Addressed(party, cards_of(party, wanted.recipients))
+    cases = [engine_case(info) for info in wanted.cases]
+    device, noise = choose_device(wanted.device), LatentNoise.at(wanted.noise)
+    if wanted.purpose == "training":
         job = protect_training_pairs(
             folder,
             key,
@@ -91,8 +92,8 @@ def write_bundles(desk: Desk, request: WriteBundles) -> Job[BatchResult]:
             request.out,
             addressed,
             device=device,
-            copies=request.copies,
-            parts=request.parts,
+            copies=wanted.copies,
+            parts=wanted.parts,
             noise=noise,
         )
     else:
