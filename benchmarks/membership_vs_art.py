@@ -49,6 +49,7 @@ from ppcmi_sf.study import StudySpec, make_classes
 from ppcmi_sf.training.autoencoders import AutoencoderOptions, train_autoencoder
 from ppcmi_sf.training.dataset import GridSlices, SiteData
 from ppcmi_sf.training.fit_options import FitOptions
+from ppcmi_sf.training.losses import scale_weights
 from ppcmi_sf.training.mapping import SitePairs
 
 CPU = torch.device("cpu")
@@ -70,6 +71,7 @@ class ErrorOfItem(nn.Module):
         super().__init__()
         self.network = network
         self.variances = {name: float(value.var()) for name, value in pairs.targets.items()}
+        self.weights = scale_weights(self.variances)
 
     def forward(self, flat: Tensor) -> Tensor:
         """``(B, F)`` to ``(B, 1)``."""
@@ -83,7 +85,8 @@ class ErrorOfItem(nn.Module):
             pyramids.append(LatentPyramid(scales))
         mapped = self.network({SHADOW_SITE: pyramids[0]})[SHADOW_SITE]
         terms = [
-            (mapped[name] - pyramids[1][name]).square().mean(dim=(1, 2, 3)) / variance
+            (mapped[name] - pyramids[1][name]).square().mean(dim=(1, 2, 3))
+            * (self.weights[name] / variance)
             for name, variance in self.variances.items()
         ]
         return torch.stack(terms).sum(dim=0).sqrt()[:, None]

@@ -104,16 +104,18 @@ def protect(
     """
     transform = transform_of(subject, setting, role, share)
     if setting == "sent":
-        latents = noisy(subject, latents, items)
+        latents = noisy(subject, latents, items, role)
     return latents if transform is None else transform.protect(latents, items)
 
 
-def noisy(subject: Subject, latents: LatentPyramid, items: tuple[str, ...]) -> LatentPyramid:
-    """Latents with the site's noise, if it adds any: the same for the same items."""
+def noisy(
+    subject: Subject, latents: LatentPyramid, items: tuple[str, ...], role: Role
+) -> LatentPyramid:
+    """Latents with the site's noise, if it adds any: the same for the same items and role."""
     noise = subject.site.noise
     if noise is None:
         return latents
-    digest = hashlib.sha256(f"ppcmi-audit/noise/{'/'.join(items)}".encode()).digest()
+    digest = hashlib.sha256(f"ppcmi-audit/noise/{role}/{'/'.join(items)}".encode()).digest()
     return replace(noise, seed=int.from_bytes(digest[:7], "little"))(latents)
 
 

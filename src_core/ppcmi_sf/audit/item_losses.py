@@ -34,7 +34,8 @@ def latent_pairs(subject: Subject, slices: GroupedSlices, seed: int) -> Job[Site
         images = protect(subject, images, items, "sent", "image")
         masks = protect(subject, masks, items, "sent", "mask")
     else:
-        images, masks = noisy(subject, images, items), noisy(subject, masks, items)
+        images = noisy(subject, images, items, "image")
+        masks = noisy(subject, masks, items, "mask")
     return SitePairs(images, masks, np.zeros(len(slices), dtype=np.bool_))
 
 

@@ -64,13 +64,8 @@ def mean_measurement(
     at_least: float | None = None,
 ) -> Measurement:
     """A mean over items with its interval over patients, and whether its aim is met."""
-    mean, low, high = mean_interval(np.asarray(values, dtype=np.float64), groups.tolist(), seed)
-    aim, met = "", None
-    if at_most is not None:
-        aim, met = f"at most {at_most:g}", mean <= at_most
-    elif at_least is not None:
-        aim, met = f"at least {at_least:g}", mean >= at_least
-    return Measurement(name, mean, finite(low), finite(high), len(values), chance, aim, met)
+    found = mean_interval(np.asarray(values, dtype=np.float64), groups.tolist(), seed)
+    return Measurement.aimed(name, found, len(values), chance, least=at_least, most=at_most)
 
 
 def own_above_others(
@@ -97,12 +92,11 @@ def own_above_others(
 def specific_measurement(
     name: str, values: Numbers, groups: npt.NDArray[np.int64], seed: int
 ) -> Measurement:
-    """A mean that should not differ from 0: met when its interval reaches 0."""
+    """A mean that should not be above 0: met when its interval reaches 0."""
     mean, low, high = mean_interval(values, groups.tolist(), seed)
-    met = mean <= 0 or not low > 0  # without an interval nothing is shown
-    return Measurement(
-        name, mean, finite(low), finite(high), len(values), 0.0, "interval that reaches 0", met
-    )
+    met, aim = mean <= 0 or not low > 0, "interval that reaches 0"
+    ends = finite(low), finite(high)
+    return Measurement(name, mean, *ends, len(values), 0.0, aim, met, math.isfinite(low) and met)
 
 
 def finite(value: float) -> float | None:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ppcmi_sf.audit.item_losses import Losses
 from ppcmi_sf.audit.options import AuditOptions
-from ppcmi_sf.audit.statistics import Interval, auc_interval, tpr_at_fpr
+from ppcmi_sf.audit.statistics import LEVEL, Interval, auc_interval, tpr_at_fpr
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
 from ppcmi_sf.errors import PPCMIError
 
@@ -35,7 +35,7 @@ class MembershipPool:
     members: npt.NDArray[np.bool_]
     seed: int
 
-    def interval(self, scores: Losses) -> Interval:
+    def interval(self, scores: Losses, level: float = LEVEL) -> Interval:
         """AUC of scores, which should be higher for members."""
         groups = self.slices.groups
         inside, outside = self.members, ~self.members
@@ -45,6 +45,7 @@ class MembershipPool:
             self.seed,
             groups[inside].tolist(),
             groups[outside].tolist(),
+            level,
         )
 
     def rate(self, scores: Losses, fpr: float) -> Interval:

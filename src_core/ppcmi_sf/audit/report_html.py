@@ -113,10 +113,12 @@ def interval(one: Measurement) -> str:
 
 
 def aim_words(one: Measurement) -> str:
-    """``at most 0.34: met``, or that there is no aim."""
+    """``at most 0.34: met``, or that the number alone meets it, or that there is no aim."""
     if one.met is None:
         return one.aim or "no aim"
-    return f"{one.aim}: {'met' if one.met else 'NOT met'}"
+    if not one.met:
+        return f"{one.aim}: NOT met"
+    return f"{one.aim}: met" if one.shown else f"{one.aim}: by the number alone, NOT shown"
 
 
 def _text(value: object) -> str:
@@ -157,7 +159,7 @@ _MEASURED = "<th>Measured</th><th>Number</th><th>Interval</th><th>n</th><th>Chan
 
 
 def _cells(one: Measurement) -> str:
-    kind = "" if one.met is None else ' class="met"' if one.met else ' class="missed"'
+    kind = "" if one.met is None else ' class="met"' if one.shown else ' class="missed"'
     numbers = (number(one.value), interval(one), str(one.n), number(one.chance))
     cells = "".join(f'<td class="number">{_text(value)}</td>' for value in numbers)
     return f"<td>{_text(one.name)}</td>{cells}<td{kind}>{_text(aim_words(one))}</td>"
@@ -172,9 +174,26 @@ def _missed(results: Sequence[AttackResult]) -> str:
         for one in result.measurements
         if one.met is False
     ]
+    listed = f"<ul>{''.join(items)}</ul>" if items else "<p>None of those that were measured.</p>"
+    return f"<h2>Aims that are not met</h2>\n{listed}\n{_not_shown(results)}"
+
+
+def _not_shown(results: Sequence[AttackResult]) -> str:
+    """Numbers that are as they should be, perhaps by chance."""
+    items = [
+        f"<li><b>{_text(result.attack.title)}</b>: {_text(one.name)} is {number(one.value)}, and "
+        f"should be {_text(one.aim)}; its interval is {interval(one)}.</li>"
+        for result in results
+        for one in result.measurements
+        if one.met and not one.shown
+    ]
     if not items:
-        return "<h2>Aims that are not met</h2>\n<p>None of those that were measured.</p>"
-    return f"<h2>Aims that are not met</h2>\n<ul>{''.join(items)}</ul>"
+        return ""
+    return (
+        "<h2>Aims that are met by the number alone</h2>\n<p>The interval goes beyond the aim, or "
+        "there is none: with so few patients it is not shown that they are met.</p>\n"
+        f"<ul>{''.join(items)}</ul>"
+    )
 
 
 def _attack(result: AttackResult) -> str:

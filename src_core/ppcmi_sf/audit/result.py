@@ -30,7 +30,9 @@ class Measurement:
     aim
         What it should be, such as ``at most 0.34``; empty where there is no aim.
     met
-        Whether the aim is met; ``None`` where there is none.
+        Whether the number meets the aim; ``None`` where there is none.
+    shown
+        Whether the whole interval does; a number that meets its aim by chance is no proof.
     """
 
     name: str
@@ -41,6 +43,40 @@ class Measurement:
     chance: float | None = None
     aim: str = ""
     met: bool | None = None
+    shown: bool = False
+
+    @classmethod
+    def aimed(
+        cls,
+        name: str,
+        interval: tuple[float, float, float],
+        n: int,
+        chance: float | None = None,
+        *,
+        least: float | None = None,
+        most: float | None = None,
+    ) -> Measurement:
+        """A number with its interval, and how it stands to its aim; without limits there is none.
+
+        Parameters
+        ----------
+        interval
+            The number, and the lower and the upper end; NaN where there is none.
+        least, most
+            What it should not be below or above.
+        """
+        value, *ends = interval
+        low, high = (end if math.isfinite(end) else None for end in ends)
+        if least is None and most is None:
+            return cls(name, value, low, high, n, chance)
+        bottom = -math.inf if least is None else least
+        top = math.inf if most is None else most
+        if least is None:
+            words = f"at most {most:g}"
+        else:
+            words = f"at least {least:g}" if most is None else f"{least:g} to {most:g}"
+        shown = low is not None and high is not None and bottom <= low and high <= top
+        return cls(name, value, low, high, n, chance, words, bottom <= value <= top, shown)
 
 
 @dataclass(frozen=True, eq=False)

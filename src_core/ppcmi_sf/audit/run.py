@@ -151,14 +151,18 @@ def data_of(subject: Subject) -> tuple[str, ...]:
     if subject.public_is_own:
         lines.append(
             "no public images were given: the attacker gets the site's own slices that were set "
-            "apart, which are more like the attacked ones than public images would be, but few"
+            "apart, which are more like the attacked ones than public images would be, but few; "
+            "those are not attacked themselves"
         )
     else:
         public = subject.public
         lines.append(f"{len(public)} public slices of {public.group_count} patients")
     if subject.network is None:
-        lines.append("the site has no mapping network: attacks on it were not run")
-    return tuple(lines)
+        lines.append(
+            "the site has no mapping network of this key and these autoencoders: attacks on it "
+            "were not run"
+        )
+    return (*lines, *subject.notes)
 
 
 def _versions() -> dict[str, str]:

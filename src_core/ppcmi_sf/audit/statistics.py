@@ -2,7 +2,9 @@
 
 Slices of one patient resemble each other, so an interval that took them as independent would be
 too narrow. Every interval here is 95 % and comes from a bootstrap over *groups* (patients): whole
-groups are drawn with replacement (Field and Welsh, J. R. Statist. Soc. B 69, 2007). A bootstrap of
+groups are drawn with replacement (Field and Welsh, J. R. Statist. Soc. B 69, 2007). Of few groups
+such an interval is too narrow by itself, so its ends are moved away by what Student's t has more
+than the normal distribution (Hesterberg, The American Statistician 69(4), 2015). A bootstrap of
 a figure that is 0 or 1 in every draw has no width; then a score interval on the number of groups is
 given instead, so that "1.0 of three patients" never looks like a certainty.
 """
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri, stdtrit
 
 Values = Sequence[float] | npt.NDArray[np.floating]
 Groups = Sequence[Hashable]
@@ -23,6 +26,7 @@ Interval = tuple[float, float, float]
 
 RESAMPLES = 1000
 LEVEL = 0.95
+LEAST_OUTSIDE = 20  # draws beyond both ends, below which the ends themselves are a matter of luck
 _Z = 1.959963984540054
 
 
@@ -51,8 +55,8 @@ def mean_interval(values: Values, groups: Groups, seed: int) -> Interval:
     if sample.count < 2:
         return mean, math.nan, math.nan
     rng = np.random.default_rng(seed)
-    low, high = _ends([float(sample.draw(rng).mean()) for _ in range(RESAMPLES)])
-    return mean, low, high
+    low, high = _ends([float(sample.draw(rng).mean()) for _ in range(RESAMPLES)], LEVEL)
+    return mean, *_widened(mean, low, high, sample.count, LEVEL)
 
 
 def auc(pos: Values, neg: Values) -> float:
@@ -75,6 +79,7 @@ def auc_interval(
     seed: int,
     groups_pos: Groups | None = None,
     groups_neg: Groups | None = None,
+    level: float = LEVEL,
 ) -> Interval:
     """AUC of scores (see :func:`auc`) with its interval.
 
@@ -87,6 +92,8 @@ def auc_interval(
     groups_pos, groups_neg
         Patient of each item; positives and negatives are resampled apart. Default: every item is
         a group of its own.
+    level
+        Of the interval; higher where the figure was chosen among several.
 
     Returns
     -------
@@ -101,10 +108,11 @@ def auc_interval(
         return math.nan, math.nan, math.nan
     if min(positives.count, negatives.count) < 2:
         return value, 0.0, 1.0
-    low, high = _bootstrap(positives, negatives, auc, seed)
+    low, high = _bootstrap(positives, negatives, auc, seed, level)
     if low == high:
-        low, high = _newcombe(value, positives.count, negatives.count)
-    return value, low, high
+        return value, *_newcombe(value, positives.count, negatives.count)
+    low, high = _widened(value, low, high, min(positives.count, negatives.count), level)
+    return value, max(0.0, low), min(1.0, high)
 
 
 def pair_auc_interval(
@@ -143,10 +151,11 @@ def pair_auc_interval(
         # Two copies of one drawn patient are one patient: their pairs count once for each copy.
         weights = np.where(one == two, drawn[one], drawn[one] * drawn[two])
         figures.append(_weighted_auc(ranks, same, weights))
-    low, high = _ends([figure for figure in figures if not math.isnan(figure)] or [value])
+    low, high = _ends([figure for figure in figures if not math.isnan(figure)] or [value], LEVEL)
     if low == high:
-        low, high = _newcombe(value, len(names), len(names))
-    return value, low, high
+        return value, *_newcombe(value, len(names), len(names))
+    low, high = _widened(value, low, high, len(names), LEVEL)
+    return value, max(0.0, low), min(1.0, high)
 
 
 def _weighted_auc(
@@ -210,10 +219,11 @@ def tpr_at_fpr(
     positives, negatives = _Sample.of(pos, groups_pos), _Sample.of(neg, groups_neg)
     if not resolvable(len(negatives.values), fpr) or min(positives.count, negatives.count) < 2:
         return value, 0.0, 1.0
-    low, high = _bootstrap(positives, negatives, lambda p, n: _tpr(p, n, fpr), seed)
+    low, high = _bootstrap(positives, negatives, lambda p, n: _tpr(p, n, fpr), seed, LEVEL)
     if low == high:
-        low, high = wilson(value, positives.count)
-    return value, low, high
+        return value, *wilson(value, positives.count)
+    low, high = _widened(value, low, high, min(positives.count, negatives.count), LEVEL)
+    return value, max(0.0, low), min(1.0, high)
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -254,16 +264,31 @@ class _Sample:
 
 
 def _bootstrap(
-    pos: _Sample, neg: _Sample, figure: Callable[[Values, Values], float], seed: int
+    pos: _Sample, neg: _Sample, figure: Callable[[Values, Values], float], seed: int, level: float
 ) -> tuple[float, float]:
     rng = np.random.default_rng(seed)
-    return _ends([figure(pos.draw(rng), neg.draw(rng)) for _ in range(RESAMPLES)])
+    draws = max(RESAMPLES, round(LEAST_OUTSIDE / (1 - level)))
+    return _ends([figure(pos.draw(rng), neg.draw(rng)) for _ in range(draws)], level)
 
 
-def _ends(figures: list[float]) -> tuple[float, float]:
-    outside = (1 - LEVEL) / 2
+def _ends(figures: list[float], level: float) -> tuple[float, float]:
+    outside = (1 - level) / 2
     low, high = np.quantile(figures, [outside, 1 - outside])
     return float(low), float(high)
+
+
+def _widened(
+    value: float, low: float, high: float, groups: int, level: float
+) -> tuple[float, float]:
+    """Move the ends of a bootstrap interval away from the figure, as few groups ask for.
+
+    A bootstrap over n groups has a spread that is too small by √((n - 1) / n), and its ends know
+    nothing of the spread being estimated itself.
+    """
+    tail = (1 + level) / 2
+    wider = float(stdtrit(groups - 1, tail) / ndtri(tail))
+    factor = math.sqrt(groups / (groups - 1)) * wider
+    return value - factor * max(0.0, value - low), value + factor * max(0.0, high - value)
 
 
 def _tpr(pos: Values, neg: Values, fpr: float) -> float:

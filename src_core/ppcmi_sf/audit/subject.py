@@ -124,11 +124,14 @@ class Subject:
         What an attacker trains on: like the site's, but of other patients than ``members``.
     public_is_own
         There are no public images: ``public`` is ``others``, which makes the attacker
-        stronger (images of the very same scanner) and the training set small.
+        stronger (images of the very same scanner) and the training set small. The
+        attacker is then not asked about these (see ``unknown``).
     network, network_site
         A mapping network, and the site's name in it.
     partners
         Other sites' models; empty: the audit trains surrogates.
+    notes
+        What else is to be told of the data, in plain words.
     surrogates
         What was trained for one attack, for the next; by :mod:`ppcmi_sf.audit.surrogates`.
     """
@@ -143,6 +146,7 @@ class Subject:
     network: UnifiedMappingNetwork | None = None
     network_site: str = ""
     partners: tuple[Partner, ...] = ()
+    notes: tuple[str, ...] = ()
     surrogates: dict[str, Autoencoder] = field(default_factory=dict, repr=False)
 
     @property
@@ -160,9 +164,23 @@ class Subject:
         """Members, then others."""
         return GroupedSlices.join([self.members, self.others])
 
+    @property
+    def unknown(self) -> GroupedSlices:
+        """Slices that an attacker who trains on ``public`` has not trained on."""
+        return self.members if self.public_is_own else self.everything
+
 
 def choose(slices: GroupedSlices, limit: int, seed: int) -> GroupedSlices:
     """At most ``limit`` slices, from as many patients as can be, drawn from the seed."""
+    return slices.take(np.sort(_drawn(slices, limit, seed)))
+
+
+def choose_in_turn(slices: GroupedSlices, limit: int, seed: int) -> GroupedSlices:
+    """The same slices, ordered so that the first n are of as many patients as can be."""
+    return slices.take(_drawn(slices, limit, seed))
+
+
+def _drawn(slices: GroupedSlices, limit: int, seed: int) -> Indices:
     rng = np.random.default_rng((seed, 0xC4005E))
     turn: dict[int, int] = {}
     order = []
@@ -171,7 +189,7 @@ def choose(slices: GroupedSlices, limit: int, seed: int) -> GroupedSlices:
         turn[group] = turn.get(group, -1) + 1
         order.append((turn[group], index))
     order.sort(key=lambda entry: entry[0])  # stable: within a round in the drawn order
-    return slices.take(np.sort([index for _, index in order[:limit]]))
+    return np.array([index for _, index in order[:limit]], dtype=np.intp)
 
 
 def divide(slices: GroupedSlices, share: float, seed: int) -> tuple[GroupedSlices, GroupedSlices]:

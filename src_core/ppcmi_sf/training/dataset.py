@@ -50,6 +50,10 @@ class GridSlices:
         cases = tuple(self.cases[index] for index in indices)
         return GridSlices(self.images[indices], self.masks[indices], cases)
 
+    def digests(self) -> tuple[str, ...]:
+        """Of each slice's image 16 hex digits, by which the same image is known again."""
+        return tuple(hashlib.sha256(image.tobytes()).hexdigest()[:16] for image in self.images)
+
     @staticmethod
     def join(parts: Sequence[GridSlices]) -> GridSlices:
         """One after the other."""

@@ -28,6 +28,7 @@ from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.progress import Job, Progress, Result, retold
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import GridSlices, load_site_data
+from ppcmi_sf.workflows.audit_members import KnownSlices
 from ppcmi_sf.workflows.audit_partners import load_partner
 from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord, load_mapping_network
 
@@ -137,15 +138,16 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
         frame=record.frame,
     )
     numbers = _numbers(sources.cases)
-    members = _grouped(data.training, sources.cases, numbers)
-    others = _grouped(data.validation, sources.cases, numbers)
+    known = KnownSlices(record.learned)
+    members = known.learned(_grouped(data.training, sources.cases, numbers))
+    others = known.strange(_grouped(data.validation, sources.cases, numbers), "set apart")
     failures = list(data.failures)
     if sources.unseen:
         first = len(numbers) + len(_numbers(sources.public))
         unseen, problems = yield from _load_unseen(sources, study, record, first)
-        others = GroupedSlices.join([others, unseen])
+        others = GroupedSlices.join([others, known.strange(unseen, "unseen")])
         failures += problems
-    if len(members) + len(others) < LEAST_SLICES or len(others) == 0:
+    if len(members) + len(others) < LEAST_SLICES or not len(members) or not len(others):
         raise TrainingError(
             f"There are {len(members)} slices of the training and {len(others)} of patients that "
             "were set apart; an audit needs some of both.",
@@ -155,7 +157,13 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
     public = others
     if sources.public:
         first = len(numbers)
-        public, problems = yield from _load_public(sources.public, study, first)
+        found, problems = yield from _load_public(sources.public, study, record, first)
+        public = known.strange(found, "public")
+        if not len(public):
+            raise TrainingError(
+                "All images that were given as public are of the site's own training.",
+                hint="Give images of other patients, or none.",
+            )
         failures += problems
     subject = Subject(
         study=study,
@@ -168,6 +176,7 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
         network=None if network is None else place(network, device),
         network_site=network_site,
         partners=partners,
+        notes=tuple(known.notes),
     )
     return subject, failures
 
@@ -212,9 +221,9 @@ def _network(
 
 
 def _load_public(
-    cases: Sequence[Case], study: StudySpec, first_group: int
+    cases: Sequence[Case], study: StudySpec, record: TrainingRecord, first_group: int
 ) -> Job[tuple[GroupedSlices, Failures]]:
-    """Public slices, with masks where there are any."""
+    """Public slices, cut as the site's are, with masks where there are any."""
     images: list[npt.NDArray[np.float16]] = []
     masks: list[npt.NDArray[np.uint8]] = []
     groups: list[int] = []
@@ -223,8 +232,10 @@ def _load_public(
     for index, case in enumerate(cases):
         yield Progress(index, len(cases), "reading public images")
         try:
-            image = read_image(case.image, channel_axis=case.channel_axis)
-            fit = fit_to_grid(image.geometry, study)
+            image = read_image(case.image, frame=record.frame, channel_axis=case.channel_axis)
+            is_volume = len(image.geometry.shape) == 3
+            axis = record.slice_axis if is_volume else None
+            fit = fit_to_grid(image.geometry, study, slice_axis=axis)
             rows, columns = study.image_size
             needed = fit.slice_count * rows * columns * (2 * study.channels + 1)
             require_memory(needed, torch.device("cpu"), "Loading public images")

@@ -60,6 +60,13 @@ class TrainingRecord(BaseModel):
     """How a site's autoencoders were trained. It never leaves the site.
 
     ``site protect`` keeps the same patients apart and cuts volumes the same way.
+
+    Attributes
+    ----------
+    learned
+        Of each slice of the training its digest (see
+        :meth:`~ppcmi_sf.training.dataset.GridSlices.digests`), by which an audit knows it
+        again. Empty where the site was trained before they were noted.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -69,6 +76,7 @@ class TrainingRecord(BaseModel):
     validation_groups: Annotated[tuple[str, ...], Field(strict=False)]
     slice_axis: Annotated[int, Field(ge=0, le=2)] | None
     frame: Annotated[int, Field(ge=0)] | None
+    learned: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,7 @@ def train_site(
         validation_groups=tuple(sorted(apart)),
         slice_axis=slice_axis,
         frame=frame,
+        learned=data.training.digests(),
     )
     with work_lock(site.root):
         return (yield from _train_both(site, study, data, options, record, headers, device))

@@ -7,15 +7,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from typer.main import get_command
 
 from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.data import Case
 from ppcmi_sf.dates import valid_from_today
+from ppcmi_sf.errors import TrainingError
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import SiteLink, weights_id
@@ -23,7 +28,7 @@ from ppcmi_sf.passphrase import read_passphrase_file
 from ppcmi_sf.progress import run
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
 from ppcmi_sf.training.fit_options import FitOptions
-from ppcmi_sf.workflows.audit_site import AuditSources, audit_site, load_subject
+from ppcmi_sf.workflows.audit_site import AuditSources, _load_public, audit_site, load_subject
 from ppcmi_sf.workflows.folders import SiteFolder, save_mapping_network
 from ppcmi_sf.workflows.train_site import train_site
 
@@ -126,6 +131,61 @@ def test_the_subject_has_numbers_in_place_of_names(files):
     assert subject.public_is_own
     assert "Doe" not in str(subject.members.grid.cases)
     assert subject.network is None
+
+
+def audited(root, key, cases, **more):
+    sources = AuditSources(root / "north", key, cases, **more)
+    return run(load_subject(sources, device=CPU))[0]
+
+
+def test_who_was_in_the_training_is_known_by_the_slices(files):
+    """A patient who came later is no member, a new name makes no other, and no slice is both."""
+    root, cases, key = files
+    usual = audited(root, key, cases["north"])
+    assert not usual.notes
+    later = audited(root, key, [*cases["north"], *cases["public"]])
+    assert len(later.members) == len(usual.members)
+    assert any("the site was not trained on them" in note for note in later.notes)
+
+    renamed = [replace(case, group=f"new-{case.group}") for case in cases["north"]]
+    again = audited(root, key, renamed, unseen=cases["public"])
+    assert len(again.members) == len(usual.members)
+    assert len(again.others) == len(cases["public"])
+
+    both = audited(root, key, cases["north"], unseen=cases["north"], public=cases["north"])
+    assert len(both.others) == 2 * len(usual.others) and len(both.public) == len(usual.others)
+    assert sum("the site was trained on them" in note for note in both.notes) == 2
+    seen = [case for case in cases["north"] if case.name not in set_apart(root, cases["north"])]
+    with pytest.raises(TrainingError, match="of the site's own training"):
+        audited(root, key, cases["north"], public=seen)
+
+
+def set_apart(root, cases):
+    groups = SiteFolder(root / "north").record().validation_groups
+    return {case.name for case in cases if case.group in groups}
+
+
+def test_a_site_of_before_is_audited_by_names_and_told_so(files, tmp_path):
+    root, cases, key = files
+    shutil.copytree(root / "north", tmp_path / "north")
+    folder = SiteFolder(tmp_path / "north")
+    folder.save_record(folder.record().model_copy(update={"learned": ()}))
+    subject = audited(tmp_path, key, cases["north"])
+    assert len(subject.members) + len(subject.others) == 12
+    assert any("before its slices were noted" in note for note in subject.notes)
+
+
+def test_public_volumes_are_cut_as_the_site_s_are(files, tmp_path):
+    root = files[0]
+    shutil.copytree(root / "north", tmp_path / "north")
+    folder = SiteFolder(tmp_path / "north")
+    folder.save_record(folder.record().model_copy(update={"slice_axis": 0}))
+    values = np.random.default_rng(0).random((6, 40, 48)).astype(np.float32)
+    nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "volume.nii.gz")
+    image = tmp_path / "volume.nii.gz"
+    volume = Case("v", image, None, "v")
+    found, failures = run(_load_public([volume], folder.study(), folder.record(), 0))
+    assert not failures and len(found) == 6
 
 
 def install(folder, network, key=None):

@@ -7,6 +7,7 @@ import torch
 from ppcmi_sf.audit.attacks import linkability
 from ppcmi_sf.audit.keyless import features
 from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.audit.result import Measurement
 from ppcmi_sf.audit.subject import GroupedSlices, Subject
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.keys import ClientKey
@@ -138,3 +139,22 @@ def test_features_that_are_invariant_stay_under_any_turn_shift_and_order():
         "sorted lengths about the mean",
         "sorted distances between positions",
     }
+
+
+def test_a_wide_interval_is_not_read_as_an_absence(make_subject):
+    """Nor is a low number of an attack that failed where it had to succeed."""
+
+    def reading(sent, planted):
+        def of(interval, **aim):
+            return Measurement.aimed("AUC, same patient or not", interval, 9, 0.5, **aim)
+
+        aimed = [of(sent, least=0.45, most=0.55)]
+        return linkability._reading(make_subject("blind"), aimed, [of(planted)], [])
+
+    found, absent = (0.9, 0.8, 1.0), "nobody could tell"
+    assert absent in reading((0.5, 0.46, 0.54), found)
+    assert absent not in reading((0.52, 0.4, 0.64), found)
+    assert "no proof" in reading((0.52, 0.4, 0.64), found)
+    failed = reading((0.5, 0.46, 0.54), (0.5, 0.4, 0.6))
+    assert absent not in failed and "says little" in failed
+    assert "better than by guessing" in reading((0.8, 0.7, 0.9), found)

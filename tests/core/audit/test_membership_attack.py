@@ -14,6 +14,7 @@ from ppcmi_sf.audit.shadow_models import SHADOW_SITE, train_shadow_network
 from ppcmi_sf.audit.subject import GroupedSlices, Partner, PartnerNetwork, Subject
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.progress import run
 from ppcmi_sf.roles import Site
@@ -142,6 +143,20 @@ def test_a_partner_asks_through_its_own_autoencoders(by_heart, plain):
     result = run(membership.run(asked_by(by_heart, *others), tiny))
     (other,) = (m for m in figures(result, PARTNER, "loss threshold") if m.aim)
     assert other.value < one.value - 0.1
+
+
+def test_image_and_mask_latents_get_noise_of_their_own(plain, monkeypatch):
+    """A shared one could be predicted from the input, which no site's can."""
+    clean = run(latent_pairs(plain, plain.members, 0))
+    monkeypatch.setattr(plain.site, "noise", LatentNoise(1.0))
+    noisy = run(latent_pairs(plain, plain.members, 0))
+    for scale in clean.inputs:
+        added = [
+            (one[scale] - other[scale]).flatten().numpy()
+            for one, other in ((noisy.inputs, clean.inputs), (noisy.targets, clean.targets))
+        ]
+        assert min(values.std() for values in added) > 0
+        assert abs(np.corrcoef(added)[0, 1]) < 0.2
 
 
 def test_a_hundred_others_are_asked_where_a_full_audit_has_them(make_study, ellipses):

@@ -43,7 +43,8 @@ def report():
     measurements = (
         Measurement("headline", 0.345678, 0.3, 0.4, 12, 0.31),
         Measurement("too high", 0.5, None, None, 12, 0.0, "at most 0.34", False),
-        Measurement("low enough", 1.5e-7, 1e-7, 2e-7, 3, 1.0, "at most 1", True),
+        Measurement("low enough", 1.5e-7, 1e-7, 2e-7, 3, 1.0, "at most 1", True, True),
+        Measurement("low, perhaps", 0.2, 0.0, 0.7, 3, None, "at most 0.3", True),
         Measurement("a detail", float("nan"), None, None, 0),
     )
     pixels = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
@@ -106,6 +107,14 @@ def test_what_is_not_met_is_said_with_its_risk(report):
         assert words in text
 
 
+def test_what_the_number_alone_meets_is_not_called_met(report):
+    """Nor is it counted among what is not met: it is told apart, with its interval."""
+    text = "".join(ET.fromstring(render(report).replace("<!DOCTYPE html>\n", "")).itertext())
+    told = text[text.index("met by the number alone") :]
+    assert "low, perhaps is 0.200" in told and "0.000 to 0.700" in told
+    assert "low, perhaps" not in text[text.index("that are not met") : text.index(told)]
+
+
 def test_the_summary_comes_first_and_tells_what_was_not_run(report):
     text = "".join(ET.fromstring(render(report).replace("<!DOCTYPE html>\n", "")).itertext())
     assert text.index("Summary") < text.index("Assumed to know")
@@ -116,13 +125,25 @@ def test_the_summary_comes_first_and_tells_what_was_not_run(report):
 
 def test_headlines_are_the_first_and_those_with_an_aim(report):
     names = [one.name for one in headlines(report.results[0])]
-    assert names == ["headline", "too high", "low enough"]
+    assert names == ["headline", "too high", "low enough", "low, perhaps"]
 
 
 def test_words_for_numbers():
     one = Measurement("m", 0.5, 0.25, 0.75, 4, None, "at most 0.4", False)
     assert (interval(one), aim_words(one)) == ("0.250 to 0.750", "at most 0.4: NOT met")
     assert aim_words(Measurement("m", 1.0)) == "no aim"
+    wide, narrow = ((0.2, 0.1, 0.5), (0.2, 0.1, 0.3))
+    for found, words in (
+        (wide, "at most 0.4: by the number alone, NOT shown"),
+        (narrow, "at most 0.4: met"),
+        ((0.2, float("nan"), float("nan")), "at most 0.4: by the number alone, NOT shown"),
+        ((0.5, 0.4, 0.6), "at most 0.4: NOT met"),
+    ):
+        assert aim_words(Measurement.aimed("m", found, 4, most=0.4)) == words
+    both = Measurement.aimed("m", (0.5, 0.48, 0.52), 4, least=0.47, most=0.53)
+    assert aim_words(both) == "0.47 to 0.53: met"
+    assert aim_words(Measurement.aimed("m", (0.9, 0.8, 1.0), 4, least=0.7)) == "at least 0.7: met"
+    assert Measurement.aimed("m", narrow, 4).met is None
     assert [number(value) for value in (0.0, 1.2e-7, 0.3456, None)] == [
         "0.000",
         "1.2e-07",
@@ -137,7 +158,7 @@ def test_files_are_for_the_owner_alone_and_json_is_plain(report, tmp_path):
     assert stat.S_IMODE(page.stat().st_mode) == stat.S_IMODE(data.stat().st_mode) == 0o600
     fields = json.loads(data.read_text(encoding="utf-8"))
     assert fields["format"] == "ppcmi-audit"
-    assert fields["results"][0]["measurements"][3]["value"] is None
+    assert fields["results"][0]["measurements"][4]["value"] is None
     assert fields["results"][0]["measurements"][1]["met"] is False
     assert fields["results"][1]["problem"] == "there is <too> little"
     assert sorted(path.name for path in page.parent.iterdir()) == ["audit.html", "audit.json"]

@@ -45,6 +45,28 @@ def test_auc_s_interval_has_the_width_of_hanley_and_mcneil():
     assert high - low == pytest.approx(2 * 1.96 * math.sqrt(variance / 300**2), rel=0.12)
 
 
+@pytest.mark.parametrize("groups", [2, 3, 5, 11])
+def test_intervals_of_few_patients_are_as_wide_as_they_say(groups, monkeypatch):
+    """A plain bootstrap over two patients holds the truth in half of all cases."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 200)
+    names, inside = np.repeat(np.arange(groups), 5), {"mean": 0, "auc": 0}
+    for trial in range(150):
+        rng = np.random.default_rng(trial)
+        one, two = (rng.normal(size=groups)[names] + rng.normal(size=5 * groups) for _ in range(2))
+        _, low, high = mean_interval(one, names.tolist(), trial)
+        inside["mean"] += low <= 0 <= high
+        _, low, high = auc_interval(one, two, trial, names.tolist(), names.tolist())
+        inside["auc"] += low <= 0.5 <= high
+    assert min(inside.values()) > 0.88 * 150
+
+
+def test_a_higher_level_is_a_wider_interval():
+    pos, neg = np.random.default_rng(1).normal(size=(2, 40))
+    _, low, high = auc_interval(pos, neg, 0)
+    _, lower, higher = auc_interval(pos, neg, 0, level=0.996)
+    assert lower < low < high < higher
+
+
 def test_groups_widen_the_interval():
     """Ten copies of each of eight patients are eight patients, not eighty."""
     rng = np.random.default_rng(2)

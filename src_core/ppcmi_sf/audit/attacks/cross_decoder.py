@@ -69,7 +69,9 @@ ATTACK = Attack(
 
 def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     """Decode by every partner, in every setting."""
-    targets = choose(subject.everything, options.item_limit, options.seed)
+    # Partners that were given trained on images of their own; stand-ins on the public ones.
+    among = subject.everything if subject.partners else subject.unknown
+    targets = choose(among, options.item_limit, options.seed)
     originals = targets.pictures()
     baseline_pictures = mean_pictures(targets, subject.everything)
     stages = Stages(14 + OTHER_KEYS)

@@ -40,7 +40,7 @@ from ppcmi_sf.audit.invariants import norm_map
 from ppcmi_sf.audit.likeness import mean_measurement
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
-from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose, divide
+from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose, choose_in_turn, divide
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.stages import Stages
@@ -147,7 +147,7 @@ class _Study:
 def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     """Solve from more and more known items, for every scale, in every setting."""
     known, rest = divide(subject.everything, 0.5, options.seed)
-    known = choose(known, max(KNOWN), options.seed)
+    known = choose_in_turn(known, max(KNOWN), options.seed)
     targets = choose(rest, options.item_limit, options.seed)
     stages = Stages(12)
     pool = yield from stages.run(encode(subject, known))

@@ -141,7 +141,7 @@ class _Study:
 
 def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     """Look at one scale in every setting."""
-    targets = choose(subject.everything, options.item_limit, options.seed)
+    targets = choose(subject.unknown, options.item_limit, options.seed)
     stages = Stages(7)
     latents = yield from stages.run(encode(subject, targets))
     scale = _scale(subject)

@@ -55,7 +55,7 @@ from ppcmi_sf.audit.likeness import (
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
-from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose, divide
+from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose, choose_in_turn, divide
 from ppcmi_sf.audit.surrogates import attackers_autoencoder
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
@@ -112,9 +112,7 @@ class _Study:
 
 def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     """Train on more and more known pairs, and on public images, in every setting."""
-    pool, rest = divide(subject.everything, POOL_SHARE, options.seed)
-    targets = choose(rest, options.item_limit, options.seed)
-    pool = choose(pool, max(KNOWN), options.seed)
+    pool, targets = _pool_and_targets(subject, options)
     plans = _plans(subject, options, len(pool))
     stages = Stages(8 + len(plans))
     pool_latents = yield from stages.run(encode(subject, pool))
@@ -137,6 +135,17 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
             "generative models trained on many thousands of images of the same kind",
         ),
     )
+
+
+def _pool_and_targets(
+    subject: Subject, options: AuditOptions
+) -> tuple[GroupedSlices, GroupedSlices]:
+    """Known slices, a few of each of many patients first, and those that are attacked."""
+    pool, rest = divide(subject.unknown, POOL_SHARE, options.seed)
+    if subject.public_is_own:
+        pool = GroupedSlices.join([pool, subject.others])
+    targets = choose(rest, options.item_limit, options.seed)
+    return choose_in_turn(pool, max(KNOWN), options.seed), targets
 
 
 def _plans(subject: Subject, options: AuditOptions, pool: int) -> list[tuple[Setting, int]]:

@@ -250,12 +250,17 @@ def _measure(
     for name, pairs_of in questions.items():
         learn, test = (pairs_of(slices.groups, chosen) for chosen in (half, ~half))
         best = max(draws[0], key=lambda way: learn.auc(draws, way))
-        value, low, high = test.interval(draws, best, slices.groups, options.seed)
-        aim, met = (f"{AIM[0]} to {AIM[1]}", AIM[0] <= value <= AIM[1]) if aimed else ("", None)
+        interval = test.interval(draws, best, slices.groups, options.seed)
+        least, most = AIM if aimed else (None, None)
         count = len(draws) * len(test.same)
-        found.append(Measurement(name, value, low, high, count, 0.5, aim, met))
+        found.append(Measurement.aimed(name, interval, count, 0.5, least=least, most=most))
         words.append(f"{name.removeprefix('AUC, ')}: {best}")
     return found, words
+
+
+def _finds(planted: list[Measurement]) -> bool:
+    """Whether the attack succeeds where it must, so that a low number means something."""
+    return any(one.low is not None and one.low > 0.5 for one in planted)
 
 
 def _reading(
@@ -267,8 +272,18 @@ def _reading(
             "Somebody who reads two bundles can tell better than by guessing, and without any key, "
             "what belongs together: what was compared is not hidden by the transform."
         )
-    else:
+    elif all(one.shown for one in reported) and _finds(planted):
         risk = "By these comparisons nobody could tell better than by guessing."
+    else:
+        risk = (
+            "It was not told reliably by these comparisons; with so few patients that is no proof "
+            "that it cannot be told."
+        )
+    if not _finds(planted):
+        risk += (
+            " Where there was nothing to hide, without a transform, it was not told either: this "
+            "attack says little about these data."
+        )
     if subject.study.arrangement == "escrow":
         risk += (
             " An escrow server holds the site's share and undoes the transform: for it the line "

@@ -20,7 +20,8 @@ Cost
     A short training for each shadow model: minutes.
 Meaning
     AUC: the chance that a member gets a higher score than a non-member; 0.5 is guessing. The
-    true-positive rate at few false ones tells whether *some* members can be named with certainty.
+    true-positive rate at few false ones tells whether *some* members can be named with certainty;
+    it is that of the way of asking that gets the most.
     *Difficulty alone* asks no model of the site: far from 0.5, members and non-members differ as
     such (other patients, other quality), and so would any AUC.
 """
@@ -31,13 +32,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ppcmi_sf.audit import likelihood
 from ppcmi_sf.audit.item_losses import (
     Losses,
     latent_pairs,
     mapping_losses,
     partner_pairs,
     reconstruction_losses,
+)
+from ppcmi_sf.audit.membership_figures import (
+    AIM,
+    ModelFigures,
+    figures_of,
+    interval_of_the_farthest,
 )
 from ppcmi_sf.audit.membership_pool import RATES, MembershipPool, draw_pool
 from ppcmi_sf.audit.options import AuditOptions
@@ -50,14 +56,12 @@ from ppcmi_sf.audit.shadow_models import (
     take_pairs,
     train_shadow_network,
 )
-from ppcmi_sf.audit.statistics import auc, auc_interval, resolvable
+from ppcmi_sf.audit.statistics import auc, resolvable
 from ppcmi_sf.audit.subject import Subject
 from ppcmi_sf.progress import Job
 from ppcmi_sf.stages import Stages
 from ppcmi_sf.training.mapping import SitePairs
 
-AIM = (0.47, 0.53)
-TPR_AIM = 0.02
 PLANTED_ITEMS = 10
 PLANTED_STEPS = 60
 STAGES = 3
@@ -83,7 +87,7 @@ ATTACK = Attack(
 
 @dataclass
 class _Found:
-    main: list[Measurement] = field(default_factory=list)
+    models: list[ModelFigures] = field(default_factory=list)
     planted: list[Measurement] = field(default_factory=list)
 
 
@@ -94,15 +98,17 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     stages = Stages(STAGES)
     yield from stages.run(_attack_network(subject, pool, options, found))
     for role in ("image", "mask"):
-        found.main += yield from stages.run(_attack_autoencoder(subject, role, pool, options))
-    strongest = max(found.main, key=_distance)
-    rest = [one for one in found.main if one is not strongest]
-    measurements = (strongest, *rest, *found.planted)
+        job = _attack_autoencoder(subject, role, pool, options)
+        found.models.append((yield from stages.run(job)))
+    farthest = max(
+        (model.measurements[0] for model in found.models), key=lambda one: abs(one.value - 0.5)
+    )
+    rest = [one for model in found.models for one in model.measurements if one is not farthest]
     return AttackResult(
         ATTACK,
-        measurements,
+        (farthest, *rest, *found.planted),
         (),
-        _reading(subject, pool, measurements),
+        _reading(subject, pool, found.models, farthest),
         _not_tested(subject, options),
     )
 
@@ -120,16 +126,16 @@ def _attack_network(
     losses = yield from stages.run(job, weight=0)
     training = mapping_shadows(subject, pairs, pool.slices.groups, models, options)
     shadows = yield from stages.run(training, weight=models)
-    found.main += _measure("mapping network", pool, losses, shadows)
+    found.models.append(figures_of("mapping network", pool, losses, shadows))
     found.planted.append((yield from stages.run(_planted(subject, pool, pairs))))
     if subject.asking:
         through = _through_partners(subject, pool, options)
-        found.main += yield from stages.run(through, weight=PARTNER_MODELS + 1)
+        found.models.append((yield from stages.run(through, weight=PARTNER_MODELS + 1)))
 
 
 def _through_partners(
     subject: Subject, pool: MembershipPool, options: AuditOptions
-) -> Job[list[Measurement]]:
+) -> Job[ModelFigures]:
     """Ask the network as its other sites can, by their own autoencoders.
 
     The partner counts whose losses tell most; it trains shadow models, too.
@@ -139,16 +145,16 @@ def _through_partners(
         pairs = yield from partner_pairs(subject, partner, mapping, pool.slices)
         losses = yield from mapping_losses(mapping.network, mapping.site, pairs, subject.device)
         told = auc(-losses[pool.members], -losses[~pool.members])
-        tried.append((abs(told - 0.5), losses, pairs))
+        tried.append((told, losses, pairs))
     _, losses, pairs = max(tried, key=lambda one: one[0])
     groups = pool.slices.groups
     shadows = yield from mapping_shadows(subject, pairs, groups, PARTNER_MODELS, options)
-    return _measure(BY_A_PARTNER, pool, losses, shadows)
+    return figures_of(BY_A_PARTNER, pool, losses, shadows)
 
 
 def _attack_autoencoder(
     subject: Subject, role: str, pool: MembershipPool, options: AuditOptions
-) -> Job[list[Measurement]]:
+) -> Job[ModelFigures]:
     site, count = subject.site, subject.study.class_count
     model = site.image_autoencoder if role == "image" else site.mask_autoencoder
     models, stages = _models(options, role), Stages(1)
@@ -158,12 +164,7 @@ def _attack_autoencoder(
     if models:
         training = autoencoder_shadows(subject, role, pool.slices, models, options)
         shadows = yield from stages.run(training)
-    return _measure(f"{role} autoencoder", pool, losses, shadows)
-
-
-def _distance(one: Measurement) -> float:
-    """How far an AUC with an aim is from guessing."""
-    return abs(one.value - 0.5) if one.name.startswith("AUC") and one.aim else -1.0
+    return figures_of(f"{role} autoencoder", pool, losses, shadows)
 
 
 def _models(options: AuditOptions, what: str) -> int:
@@ -191,76 +192,36 @@ def _planted(subject: Subject, pool: MembershipPool, pairs: SitePairs) -> Job[Me
         f"AUC, mapping network, loss threshold, planted weakness: trained on {chosen.sum()} "
         "slices by heart"
     )
-    return Measurement(name, *asked.interval(-losses), n=len(losses), chance=0.5)
+    return Measurement.aimed(name, asked.interval(-losses), len(losses), 0.5)
 
 
-def _measure(
-    what: str, pool: MembershipPool, losses: Losses, shadows: Shadows | None
-) -> list[Measurement]:
-    """All attacks on one model, the strongest first; its rates, and its figure by patient."""
-    scores = {"loss threshold": -losses}
-    if shadows is not None:
-        scores |= {
-            "likelihood ratio, online": likelihood.online(losses, shadows),
-            "likelihood ratio, offline": likelihood.offline(losses, shadows),
-        }
-    found = {how: _auc(f"AUC, {what}, {how}", pool, values) for how, values in scores.items()}
-    ordered = sorted(found, key=lambda how: -abs(found[how].value - 0.5))
-    strongest = scores[ordered[0]]
-    rates = [_rate(what, ordered[0], pool, strongest, fpr) for fpr in RATES]
-    means, members = pool.by_patient(strongest)
-    value, low, high = auc_interval(means[members], means[~members], pool.seed)
-    name = f"AUC, {what}, {ordered[0]}, mean over a patient's slices"
-    more = [Measurement(name, value, low, high, len(means), 0.5)]
-    if shadows is not None:
-        name = f"AUC, {what}, difficulty alone: no model of the site is asked"
-        interval = pool.interval(likelihood.difficulty(shadows))
-        more.append(Measurement(name, *interval, n=len(losses), chance=0.5))
-    return [*(found[how] for how in ordered), *rates, *more]
-
-
-def _auc(name: str, pool: MembershipPool, scores: Losses) -> Measurement:
-    value, low, high = pool.interval(scores)
-    aim, met = f"{AIM[0]} to {AIM[1]}", AIM[0] <= value <= AIM[1]
-    return Measurement(name, value, low, high, len(scores), 0.5, aim, met)
-
-
-def _rate(what: str, how: str, pool: MembershipPool, scores: Losses, fpr: float) -> Measurement:
-    negatives = int((~pool.members).sum())
-    value, low, high = pool.rate(scores, fpr)
-    known = resolvable(negatives, fpr)
-    name = f"true positives at {100 * fpr:g} % false ones, {what}, {how}"
-    if not known:
-        name += f" (not resolved: {negatives} non-members, {round(1 / fpr)} are needed)"
-    aimed = known and fpr == RATES[0]
-    return Measurement(
-        name,
-        value,
-        low,
-        high,
-        int(pool.members.sum()),
-        fpr,
-        f"at most {TPR_AIM}" if aimed else "",
-        value <= TPR_AIM if aimed else None,
-    )
-
-
-def _reading(subject: Subject, pool: MembershipPool, measurements: tuple[Measurement, ...]) -> str:
+def _reading(
+    subject: Subject, pool: MembershipPool, models: list[ModelFigures], farthest: Measurement
+) -> str:
     members, others = int(pool.members.sum()), int((~pool.members).sum())
     groups = pool.slices.groups
     text = (
         f"{members} slices of {len(np.unique(groups[pool.members]))} patients of the training "
         f"against {others} slices of {len(np.unique(groups[~pool.members]))} other patients."
     )
-    far = measurements[0]
-    text += f" Farthest from guessing: {far.name.removeprefix('AUC, ')}: {far.value:.2f}."
-    if far.low is not None and far.high is not None and far.low <= 0.5 <= far.high:
+    count, (value, low, high) = interval_of_the_farthest(models, farthest.name)
+    text += (
+        f" Farthest from guessing of {count} figures: {farthest.name.removeprefix('AUC, ')}: "
+        f"{value:.2f} ({low:.2f} to {high:.2f}, widened since it was chosen among them)."
+    )
+    if low <= 0.5 <= high:
         text += (
-            " Its interval includes 0.5: with so few patients neither a leak nor its absence is "
+            " This interval includes 0.5: with so few patients neither a leak nor its absence is "
             "shown."
         )
-    elif far.value > AIM[1]:
+    elif value > AIM[1]:
         text += " So membership can be told better than by guessing."
+    elif value < AIM[0]:
+        text += (
+            " Members have the *higher* losses: who knows that can turn the question round and "
+            "tell membership better than by guessing, unless members and others differ as such "
+            "(see difficulty alone)."
+        )
     for fpr in RATES:
         if not resolvable(others, fpr):
             text += (

@@ -1,0 +1,49 @@
+"""Who was in a site's training: by the slices themselves, not by the names of their patients.
+
+A data folder changes: patients are added, files renamed, the manifest mended. An audit that took
+these for members, or members for others, would find less of a leak than there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ppcmi_sf.audit.subject import GroupedSlices
+
+
+class KnownSlices:
+    """Tells slices of the training from others, and what was left out for it.
+
+    Parameters
+    ----------
+    digests
+        Of the slices that the site was trained on; without any, all is taken as it is given.
+    """
+
+    def __init__(self, digests: Sequence[str]) -> None:
+        self._digests = frozenset(digests)
+        self.notes: list[str] = []
+        if not digests:
+            self.notes.append(
+                "who was in the training is taken from the patients' names: the site was trained "
+                "before its slices were noted"
+            )
+
+    def learned(self, slices: GroupedSlices) -> GroupedSlices:
+        """Those that the site was trained on."""
+        return self._part(slices, True, "of the data folder: the site was not trained on them")
+
+    def strange(self, slices: GroupedSlices, what: str) -> GroupedSlices:
+        """Those that it was not trained on."""
+        return self._part(slices, False, f"that were to be {what}: the site was trained on them")
+
+    def _part(self, slices: GroupedSlices, wanted: bool, why: str) -> GroupedSlices:
+        if not self._digests:
+            return slices
+        known = [digest in self._digests for digest in slices.grid.digests()]
+        kept = slices.take(np.flatnonzero(np.array(known, dtype=np.bool_) == wanted))
+        if len(kept) < len(slices):
+            self.notes.append(f"left out {len(slices) - len(kept)} slices {why}")
+        return kept
