@@ -20,6 +20,8 @@ from ppcmi_sf.audit.subject import GroupedSlices
 from ppcmi_sf.metrics import image_similarity
 from ppcmi_sf.progress import Job, Progress
 
+SSIM_LIMITS = (-1.0, 1.0)
+
 Pictures = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
 
@@ -62,10 +64,27 @@ def mean_measurement(
     chance: float | None = None,
     at_most: float | None = None,
     at_least: float | None = None,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> Measurement:
     """A mean over items with its interval over patients, and whether its aim is met."""
-    found = mean_interval(np.asarray(values, dtype=np.float64), groups.tolist(), seed)
+    numbers = np.asarray(values, dtype=np.float64)
+    found = mean_interval(numbers, groups.tolist(), seed, limits)
     return Measurement.aimed(name, found, len(values), chance, least=at_least, most=at_most)
+
+
+def ssim_measurement(
+    name: str,
+    ssim: Numbers,
+    groups: npt.NDArray[np.int64],
+    seed: int,
+    *,
+    chance: float | None = None,
+    at_most: float | None = None,
+) -> Measurement:
+    """The mean SSIM of pictures with their originals."""
+    return mean_measurement(
+        name, ssim, groups, seed, chance=chance, at_most=at_most, limits=SSIM_LIMITS
+    )
 
 
 def own_above_others(

@@ -30,7 +30,9 @@ LEAST_OUTSIDE = 20  # draws beyond both ends, below which the ends themselves ar
 _Z = 1.959963984540054
 
 
-def mean_interval(values: Values, groups: Groups, seed: int) -> Interval:
+def mean_interval(
+    values: Values, groups: Groups, seed: int, limits: tuple[float, float] = (-math.inf, math.inf)
+) -> Interval:
     """Mean of all values, with a bootstrap interval over groups.
 
     Parameters
@@ -41,6 +43,8 @@ def mean_interval(values: Values, groups: Groups, seed: int) -> Interval:
         The patient of each item.
     seed
         Of the resampling.
+    limits
+        What such values cannot be below or above; nor can the ends of the interval.
 
     Returns
     -------
@@ -56,7 +60,8 @@ def mean_interval(values: Values, groups: Groups, seed: int) -> Interval:
         return mean, math.nan, math.nan
     rng = np.random.default_rng(seed)
     low, high = _ends([float(sample.draw(rng).mean()) for _ in range(RESAMPLES)], LEVEL)
-    return mean, *_widened(mean, low, high, sample.count, LEVEL)
+    low, high = _widened(mean, low, high, sample.count, LEVEL)
+    return mean, max(low, limits[0]), min(high, limits[1])
 
 
 def auc(pos: Values, neg: Values) -> float:

@@ -40,6 +40,7 @@ from ppcmi_sf.audit.likeness import (
     mean_pictures,
     own_above_others,
     specific_measurement,
+    ssim_measurement,
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
@@ -158,7 +159,7 @@ def _measurements(
     sent, groups = best["sent"][0], targets.groups
     chance, chance_psnr = float(baseline.ssim.mean()), float(baseline.psnr.mean())
     found = [
-        mean_measurement(
+        ssim_measurement(
             "SSIM with the original, as sent",
             sent.ssim,
             groups,
@@ -181,9 +182,9 @@ def _measurements(
     for setting, (tried, _) in best.items():
         if setting != "sent":
             name = f"SSIM with the original, {SETTING_WORDS[setting]}"
-            found.append(mean_measurement(name, tried.ssim, groups, seed, chance=chance))
+            found.append(ssim_measurement(name, tried.ssim, groups, seed, chance=chance))
     name = "SSIM with the original, the site's own decoder with its key"
-    found.append(mean_measurement(name, own.ssim, groups, seed, chance=chance))
+    found.append(ssim_measurement(name, own.ssim, groups, seed, chance=chance))
     return found
 
 
@@ -195,7 +196,7 @@ def _key_measurements(
     chance = float(baseline.ssim.mean())
     worst = max((one.ssim for one in others), key=lambda ssim: float(ssim.mean()))
     return [
-        mean_measurement(name, ssim, targets.groups, seed, chance=chance)
+        ssim_measurement(name, ssim, targets.groups, seed, chance=chance)
         for name, ssim in (
             (
                 f"SSIM with the original, with {len(others)} other keys, mean",

@@ -52,6 +52,7 @@ from ppcmi_sf.audit.likeness import (
     mean_pictures,
     own_above_others,
     specific_measurement,
+    ssim_measurement,
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
@@ -141,7 +142,11 @@ def _pool_and_targets(
     subject: Subject, options: AuditOptions
 ) -> tuple[GroupedSlices, GroupedSlices]:
     """Known slices, a few of each of many patients first, and those that are attacked."""
-    pool, rest = divide(subject.unknown, POOL_SHARE, options.seed)
+    share = POOL_SHARE
+    if subject.public_is_own:  # the attacker knows these anyhow, so fewer of the members
+        wanted = POOL_SHARE * len(subject.everything) - len(subject.others)
+        share = max(0.0, wanted / len(subject.members))
+    pool, rest = divide(subject.unknown, share, options.seed)
     if subject.public_is_own:
         pool = GroupedSlices.join([pool, subject.others])
     targets = choose(rest, options.item_limit, options.seed)
@@ -232,7 +237,7 @@ def _measurements(study: _Study, baseline: Likeness) -> list[Measurement]:
     chance, best = float(baseline.ssim.mean()), _best(study, "sent")
     sent = study.tries["sent", best][0]
     found = [
-        mean_measurement(
+        ssim_measurement(
             f"SSIM with the original, best of all ({best}), as sent",
             sent.ssim,
             groups,
@@ -257,7 +262,7 @@ def _measurements(study: _Study, baseline: Likeness) -> list[Measurement]:
     ]
     for (setting, name), (tried, _) in study.tries.items():
         words = f"SSIM with the original, {name}, {SETTING_WORDS[setting]}"
-        found.append(mean_measurement(words, tried.ssim, groups, seed, chance=chance))
+        found.append(ssim_measurement(words, tried.ssim, groups, seed, chance=chance))
     return found
 
 

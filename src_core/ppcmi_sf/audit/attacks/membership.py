@@ -177,7 +177,8 @@ def _models(options: AuditOptions, what: str) -> int:
 def _planted(subject: Subject, pool: MembershipPool, pairs: SitePairs) -> Job[Measurement]:
     """A mapping network that was trained on ten slices alone, and by heart."""
     chosen = np.zeros(len(pool.slices), dtype=np.bool_)
-    chosen[np.flatnonzero(pool.members)[:PLANTED_ITEMS]] = True
+    members = np.flatnonzero(pool.members)  # patient by patient, so these are of many
+    chosen[members[np.linspace(0, len(members) - 1, PLANTED_ITEMS).round().astype(int)]] = True
     network = yield from train_shadow_network(
         subject.study,
         take_pairs(pairs, chosen),

@@ -149,7 +149,7 @@ def _ask(subject: Subject, question: _Question, setting: Setting, seed: int) -> 
     guesses = yield from cross_predict(values, question.truth, question.groups, seed)
     right = (guesses == question.truth).astype(np.float64)
     share = float(question.truth.mean())
-    value, low, high = mean_interval(right, question.groups.tolist(), seed)
+    value, low, high = mean_interval(right, question.groups.tolist(), seed, (0.0, 1.0))
     if low == high:  # all right or all wrong: no certainty, with so many patients
         low, high = wilson(value, len(np.unique(question.groups)))
     name = f"right answers, {question.name}, {SETTING_WORDS[setting]}"

@@ -44,6 +44,7 @@ from ppcmi_sf.audit.likeness import (
     mean_pictures,
     own_above_others,
     specific_measurement,
+    ssim_measurement,
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
@@ -170,7 +171,7 @@ def _measurements(
     ]
     for name, values in cases.items():
         words = f"SSIM with the original, {name}"
-        shown.append(mean_measurement(words, values, groups, seed, chance=chance))
+        shown.append(ssim_measurement(words, values, groups, seed, chance=chance))
     return shown
 
 
