@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from harness.plan import DataSet, Plan, Scanner, SitePlan
+from harness.plan import SITE_NAMES, DataSet, Plan, Scanner, SitePlan
 from ppcmi_sf.data import (
     DEMO_SITES,
     Case,
@@ -32,8 +32,6 @@ from ppcmi_sf.training.dataset import (
 )
 
 Failures = list[tuple[str, PPCMIError]]
-
-SITE_NAMES = ("north", "south", "west", "east", "centre", "coast", "hill")
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ from ppcmi_sf.training.fit_options import (
 from ppcmi_sf.workflows.protect import COPIES
 
 
+SITE_NAMES = ("north", "south", "west", "east", "centre", "coast", "hill")
+
+
 class Phantoms(Strict):
     """Synthetic images in place of a folder: so many of each of the demo's three scanners."""
 
@@ -165,9 +168,22 @@ class Plan(Strict):
         for what, names in (
             ("data set", [one.name for one in self.datasets]),
             ("row", [one.name for one in self.rows]),
+            ("site", [] if isinstance(self.sites, int) else [one.name for one in self.sites]),
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"two of the {what}s have one name")
+        return self
+
+    @model_validator(mode="after")
+    def _sites_have_names(self) -> Plan:
+        counts = [count for row in self.rows for count in row.site_counts]
+        counts += [self.sites] if isinstance(self.sites, int) else []
+        for count in counts:
+            if not 1 <= count <= len(SITE_NAMES):
+                raise ValueError(
+                    f"{count} sites: there are names for 1 to {len(SITE_NAMES)}; with `sites` as "
+                    "a list, each with its name, there may be more"
+                )
         return self
 
     def preset_of(self, row: Row) -> AutoencoderPreset:

@@ -20,6 +20,8 @@ FIELDS = {
     "rows": ["paper", {"base": "fused-blind", "name": "quiet", "latent_noise": 0.0}],
 }
 
+ROW_OF_TOO_MANY = {"base": "paper", "site_counts": [3, 10]}
+
 
 def write(tmp_path, **changes) -> Path:
     path = tmp_path / "plan.yaml"
@@ -63,8 +65,15 @@ def test_the_rows_of_the_issue_are_there():
         {"shares": {"image": 0.5, "mask": 0.4}},
         {"datasets": [{"name": "a", "modality": "US", "classes": ["head"]}]},
         {"budget_cpu_seconds": 0},
+        {"sites": [{"name": "north"}, {"name": "north"}]},
     ],
 )
 def test_what_is_no_plan(changes, tmp_path):
     with pytest.raises(InputFileError, match="not a plan"):
+        Plan.load(write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("changes", [{"sites": 8}, {"sites": 0}, {"rows": [ROW_OF_TOO_MANY]}])
+def test_more_sites_than_names_are_refused_not_cut_to_seven(changes, tmp_path):
+    with pytest.raises(InputFileError, match="there are names for 1 to 7"):
         Plan.load(write(tmp_path, **changes))
