@@ -85,12 +85,14 @@ class BenchmarkData:
 
 def base_study(plan: Plan, dataset: DataSet, **fields: object) -> StudySpec:
     """The study of a data set; ``fields`` are a row's own."""
-    wanted = {
+    wanted: dict[str, object] = {
         "name": f"{plan.name} {dataset.name}",
         "modality": dataset.modality,
         "classes": make_classes(list(dataset.classes)),
         "image_size": plan.image_size,
     }
+    if dataset.normalization is not None:
+        wanted["normalization"] = dataset.normalization
     return StudySpec.model_validate(wanted | fields)
 
 

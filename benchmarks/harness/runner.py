@@ -26,8 +26,6 @@ from ppcmi_sf.device import device_model
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.study import StudySpec
 
-NOT_OF_A_RUN = {"name", "datasets", "seeds", "rows", "new_site_pairs"}
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -148,9 +146,7 @@ class Runner:
     ) -> Iterator[tuple[RunKey, int]]:
         """A run's key; a new site has one for each number of pairs."""
         sites = len(site_plans(self.plan, count))
-        settings = self.plan.model_dump(mode="json", exclude=NOT_OF_A_RUN)
-        settings |= {"dataset": dataset.model_dump(mode="json"), "row": row.model_dump(mode="json")}
-        settings |= {"device": device_model(self.device)}
+        settings = self.plan.settings_of(dataset, row) | {"device": device_model(self.device)}
         if count is not None:
             settings |= {"sites": count}
         mark = settings_hash(settings)
