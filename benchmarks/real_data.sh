@@ -33,6 +33,7 @@ timed() { # timed LABEL COMMAND...: run it and note the wall time
 
 "$bin/python" "$here/split_sites.py" "$data" "$out/split" --seed "$seed" --test "$test" |
     tee "$out/split.txt"
+truth=$(truth_in "$out/split/test")
 study=$out/study.yaml
 [ -f "$study" ] || "$bin/ppcmi" study new "$study" --name "$class" --modality "$modality" \
     --class "$class" --arrangement "$arrangement" --size "$size" "$size" \
@@ -70,13 +71,13 @@ fi
 for site in north south west; do
     read -ra me <<< "$(as_party "$out" "$site")"
     mine=(--site-dir "$out/sites/$site" --key "$out/$site.ppcmikey" "${me[@]}")
-    timed "query $site" "$bin/ppcmi" site protect "$out/split/test/images" "${mine[@]}" \
+    timed "query $site" "$bin/ppcmi" site protect "$out/split/test" "${mine[@]}" \
         --out "$out/queries/$site"
     timed "map $site" "$bin/ppcmi" server map "$out/queries/$site" --server-dir "$out/server" \
         --out "$out/replies/$site" "${server[@]}"
     timed "reveal $site" "$bin/ppcmi" site reveal "$out/replies/$site" "${mine[@]}" \
         --out "$out/masks/$site"
-    "$bin/ppcmi" evaluate --pred "$out/masks/$site" --truth "$out/split/test" --study "$study" \
+    "$bin/ppcmi" evaluate --pred "$out/masks/$site" --truth "$truth" --study "$study" \
         --csv "$out/scores-$site.csv"
 done
 [ "$unet_epochs" -gt 0 ] || exit 0
@@ -84,5 +85,5 @@ if [ ! -d "$out/unet/masks" ]; then
     timed "train U-Net" "$bin/python" "$here/central_unet.py" "$out/split" --study "$study" \
         --out "$out/unet" --epochs "$unet_epochs" --seed "$seed"
 fi
-"$bin/ppcmi" evaluate --pred "$out/unet/masks" --truth "$out/split/test" --study "$study" \
+"$bin/ppcmi" evaluate --pred "$out/unet/masks" --truth "$truth" --study "$study" \
     --csv "$out/scores-unet.csv"
