@@ -180,6 +180,11 @@ def seen_by(scanner: Scanner | None, images: npt.NDArray[np.float32]) -> npt.NDA
     return tensor.clamp(0, 1).numpy()
 
 
+def joining_site(data: BenchmarkData) -> str:
+    """The site that joins in rows of a new site: the last."""
+    return list(data.sites)[-1]
+
+
 def divide_slices(data: SiteData, count: int) -> tuple[SiteData, SiteData]:
     """Some of a site's training slices, and the others; the validation part is in both.
 

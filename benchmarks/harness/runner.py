@@ -12,7 +12,15 @@ import torch
 
 from harness.budget import Stage
 from harness.cache import StageCache, code_digest
-from harness.data import BenchmarkData, Failures, base_study, cases_of, load_data, site_plans
+from harness.data import (
+    BenchmarkData,
+    Failures,
+    base_study,
+    cases_of,
+    joining_site,
+    load_data,
+    site_plans,
+)
 from harness.latent_rows import LatentRun, NewSiteRun, count_parameters
 from harness.pictures import draw_sites
 from harness.plan import DataSet, Plan
@@ -118,6 +126,10 @@ class Runner:
             data = load_data(self.plan, dataset, cases, count)
             data = replace(data, failures=[*problems, *data.failures])
             self._tell_left_out(dataset, data.failures)
+            if row.kind == "new-site":
+                missing = self._within_the_joiners_slices(missing, data)
+                if not missing:
+                    continue
             stages = StageCache(self.work / "stages")
             run = _Run(self.plan, dataset, row, data, seed, stages, self.device, self.pictures)
             self.say(f"{dataset.name}, seed {seed}, {len(data.sites)} sites: {row.name} ...")
@@ -140,6 +152,20 @@ class Runner:
             if (dataset.name, case) not in self.left_out:
                 self.left_out[dataset.name, case] = error
                 self.say(f"{dataset.name}: left out {case}: {error}")
+
+    def _within_the_joiners_slices(
+        self, missing: Sequence[tuple[RunKey, int]], data: BenchmarkData
+    ) -> list[tuple[RunKey, int]]:
+        """Runs for which the new site has slices enough: no row says 40 where there are 23."""
+        joiner = joining_site(data)
+        there = len(data.sites[joiner].training)
+        for key, pairs in missing:
+            if pairs > there:
+                self.say(
+                    f"{key.dataset}, seed {key.seed}: {key.row} left out: {joiner} has {there} "
+                    "training slices"
+                )
+        return [(key, pairs) for key, pairs in missing if pairs <= there]
 
     def _keys(
         self, dataset: DataSet, row: Row, seed: int, count: int | None
@@ -225,7 +251,11 @@ class _Run:
                 lambda name, on=answering: lambda planes: on.predict(name, planes),
                 number,
             )
-            notes = {"pairs": number, "others_cpu_seconds": run.others_seconds()}
+            notes = {
+                "pairs": number,
+                "training_slices": len(self.data.sites[run.joiner].training),
+                "others_cpu_seconds": run.others_seconds(),
+            }
             yield Outcome(stages, cases, run.parameters, _latent_bytes(run), notes)
 
     def _site_unets(self) -> Outcome:

@@ -167,6 +167,20 @@ def test_what_is_missing_is_done_alone(finished, tmp_path):
     assert results.read()[-1]["key"]["row"] == "new-site-6"
 
 
+def test_a_new_site_has_no_row_for_more_pairs_than_it_has_slices(finished, tmp_path):
+    root, runs = finished
+    there = runs["new-site-4", 3]["notes"]["training_slices"]
+    assert there == runs["new-site-4", 3]["slices"]["west"][0]
+    plan = Plan.model_validate(fields(rows=["new-site"], new_site_pairs=[there + 1, 4]))
+    results, said = ResultsFile(tmp_path / "results.jsonl"), []
+    assert Runner(plan, root, root / "work", results, said.append, CPU).run() == 1
+    assert [run["key"]["row"] for run in results.read()] == ["new-site-4"]
+    assert any(f"new-site-{there + 1} left out: west has {there} training" in one for one in said)
+    told = len(said)
+    assert Runner(plan, root, root / "work", results, said.append, CPU).run() == 0
+    assert len(said) == told + 1, "nothing was trained again"
+
+
 def damaged_folder(root, cases=10):
     """Some cases and a table of groups; one case has no mask, one row no file."""
     picture = np.full((64, 64), 90, np.uint8)
