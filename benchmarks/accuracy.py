@@ -41,8 +41,12 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     started = time.monotonic()
     work = arguments.work or arguments.out.with_suffix(".work")
+    try:
+        plan = Plan.load(arguments.plan)
+    except PPCMIError as error:
+        parser.exit(1, f"{error.message} {error.hint}\n")
     runner = Runner(
-        Plan.load(arguments.plan),
+        plan,
         arguments.data,
         work,
         ResultsFile(arguments.out),
@@ -51,11 +55,16 @@ def main() -> None:
         arguments.pictures,
         arguments.begin,
     )
-    try:
-        count = runner.run(arguments.rows, arguments.datasets, arguments.seeds)
-    except PPCMIError as error:
-        parser.exit(1, f"{error.message} {error.hint}\n")
+    count = runner.run(arguments.rows, arguments.datasets, arguments.seeds)
     print(f"{count} runs added to {arguments.out}")
+    if runner.left_out:
+        print(
+            f"{len(runner.left_out)} cases were left out; each is listed above, and in its runs. "
+            "For runs with them, mend them and begin another results file."
+        )
+    if runner.stopped:
+        told = [f"{name}: {error}" for name, error in runner.stopped.items()]
+        parser.exit(1, "\n".join(["Not finished:", *told, ""]))
 
 
 if __name__ == "__main__":

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from harness.scoring import Predict
 from harness.unet import UNetTask
-from ppcmi_sf.data import find_cases
+from ppcmi_sf.data import Case, find_cases
 from ppcmi_sf.device import choose_device
 from ppcmi_sf.imaging import (
     assemble,
@@ -32,6 +34,18 @@ from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.loop import fit
 
 VALIDATION_FRACTION = 0.15  # the default of `ppcmi site train`
+
+
+def write_masks(cases: Sequence[Case], study: StudySpec, predict: Predict, out: Path) -> None:
+    """Segment images and write their masks, each in the grid of its file."""
+    for case in cases:
+        image = read_image(case.image, channel_axis=case.channel_axis)
+        grid = fit_to_grid(image.geometry, study)
+        planes = [
+            labels_from_grid(predict(plane[None])[0], grid)
+            for plane in iter_grid_slices(image, study, grid)
+        ]
+        write_mask(assemble(planes, grid, image.geometry.shape), image.geometry, out, case.name)
 
 
 def main() -> None:
@@ -72,15 +86,7 @@ def main() -> None:
         f"Trained in {time.monotonic() - started:.0f} s, {report.epochs} epochs, "
         f"{sum(p.numel() for p in task.model.parameters())} parameters"
     )
-    for case in find_cases(arguments.split / "test"):
-        image = read_image(case.image)
-        grid = fit_to_grid(image.geometry, study)
-        planes = [
-            labels_from_grid(task.predict(plane[None])[0], grid)
-            for plane in iter_grid_slices(image, study, grid)
-        ]
-        labels = assemble(planes, grid, image.geometry.shape)
-        write_mask(labels, image.geometry, arguments.out / "masks", case.name)
+    write_masks(find_cases(arguments.split / "test"), study, task.predict, arguments.out / "masks")
     print(f"Masks: {arguments.out / 'masks'}")
 
 

@@ -1,4 +1,5 @@
-# Homes, identities and the joining of a study, for the scripts beside this file. Source it.
+# Homes, identities, the joining of a study, and where true masks lie, for the scripts beside this
+# file. Source it.
 #
 #   set_up_parties OUT STUDY SITE...
 #
@@ -37,4 +38,8 @@ set_up_parties() {
         "$bin/ppcmi" join accept "$out/joining/members.ppcmimembers" --study "$study" \
             --fingerprint "$fingerprint" --home "$out/homes/$name"
     done
+}
+
+truth_in() { # truth_in PART: the folder for --truth, of a part that split_sites.py wrote
+    if [ -d "$1/label_mha" ]; then echo "$1/label_mha"; else echo "$1"; fi
 }

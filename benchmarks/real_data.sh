@@ -1,21 +1,32 @@
 #!/usr/bin/env bash
 # The whole chain on a real data set, by the verbs that users use, and the central U-Net beside it.
 #
-#   benchmarks/real_data.sh DATA OUT MODALITY "CLASS NAME"
+#   benchmarks/real_data.sh DATA OUT MODALITY "CLASS NAME" ["CLASS NAME"...]
 #
-# DATA is a folder of any layout that `ppcmi` reads. A command that was stopped goes on where it
+# DATA is a folder of any layout that `ppcmi` reads. Classes are named in the order of their values
+# in the masks. CT needs WINDOW, centre and width of a brightness window: WINDOW="40 400". A command that was stopped goes on where it
 # was when the script is run again. Wall times go to OUT/times.txt. SIZE=128 takes smaller images,
 # UNET_EPOCHS=0 leaves the U-Net out, AUTOENCODER=ppcmi-sf takes the paper's scales, TEST=0.5 sets
 # half of the groups apart in place of a fifth. Without SITE_EPOCHS, COPIES and SERVER_EPOCHS the
 # commands take their own numbers.
 set -euo pipefail
 
-data=$1 out=$2 modality=$3 class=$4
+[ $# -ge 4 ] || { echo "Give DATA OUT MODALITY \"CLASS NAME\" (see the head of $0)." >&2; exit 2; }
+data=$1 out=$2 modality=$3
+shift 3
+name=$1 classes=()
+for class in "$@"; do classes+=(--class "$class"); done
+for class in "${@:2}"; do name+=", $class"; done
+if [ "$modality" = CT ] && [ -z "${WINDOW:-}" ]; then
+    echo "CT needs a brightness window, centre and width: WINDOW=\"40 400\" before $0." >&2
+    exit 2
+fi
 here=$(cd "$(dirname "$0")" && pwd)
 bin=${PPCMI_BIN:-$here/../.venv/bin}
 given() { [ -z "$2" ] || echo "$1" "$2"; } # given OPTION VALUE: nothing where there is no value
 read -ra site_epochs <<< "$(given --epochs "${SITE_EPOCHS:-}")"
 read -ra server_epochs <<< "$(given --epochs "${SERVER_EPOCHS:-}")"
+read -ra window <<< "$(given --window "${WINDOW:-}")"
 read -ra copies <<< "$(given --copies "${COPIES:-}")"
 unet_epochs=${UNET_EPOCHS:-60} size=${SIZE:-256} arrangement=${ARRANGEMENT:-escrow}
 autoencoder=${AUTOENCODER:-fine} seed=${SEED:-0} test=${TEST:-0.2}
@@ -33,9 +44,10 @@ timed() { # timed LABEL COMMAND...: run it and note the wall time
 
 "$bin/python" "$here/split_sites.py" "$data" "$out/split" --seed "$seed" --test "$test" |
     tee "$out/split.txt"
+truth=$(truth_in "$out/split/test")
 study=$out/study.yaml
-[ -f "$study" ] || "$bin/ppcmi" study new "$study" --name "$class" --modality "$modality" \
-    --class "$class" --arrangement "$arrangement" --size "$size" "$size" \
+[ -f "$study" ] || "$bin/ppcmi" study new "$study" --name "$name" --modality "$modality" \
+    "${classes[@]}" "${window[@]}" --arrangement "$arrangement" --size "$size" "$size" \
     --autoencoder "$autoencoder"
 
 set_up_parties "$out" "$study" north south west
@@ -70,13 +82,13 @@ fi
 for site in north south west; do
     read -ra me <<< "$(as_party "$out" "$site")"
     mine=(--site-dir "$out/sites/$site" --key "$out/$site.ppcmikey" "${me[@]}")
-    timed "query $site" "$bin/ppcmi" site protect "$out/split/test/images" "${mine[@]}" \
+    timed "query $site" "$bin/ppcmi" site protect "$out/split/test" "${mine[@]}" \
         --out "$out/queries/$site"
     timed "map $site" "$bin/ppcmi" server map "$out/queries/$site" --server-dir "$out/server" \
         --out "$out/replies/$site" "${server[@]}"
     timed "reveal $site" "$bin/ppcmi" site reveal "$out/replies/$site" "${mine[@]}" \
         --out "$out/masks/$site"
-    "$bin/ppcmi" evaluate --pred "$out/masks/$site" --truth "$out/split/test" --study "$study" \
+    "$bin/ppcmi" evaluate --pred "$out/masks/$site" --truth "$truth" --study "$study" \
         --csv "$out/scores-$site.csv"
 done
 [ "$unet_epochs" -gt 0 ] || exit 0
@@ -84,5 +96,5 @@ if [ ! -d "$out/unet/masks" ]; then
     timed "train U-Net" "$bin/python" "$here/central_unet.py" "$out/split" --study "$study" \
         --out "$out/unet" --epochs "$unet_epochs" --seed "$seed"
 fi
-"$bin/ppcmi" evaluate --pred "$out/unet/masks" --truth "$out/split/test" --study "$study" \
+"$bin/ppcmi" evaluate --pred "$out/unet/masks" --truth "$truth" --study "$study" \
     --csv "$out/scores-unet.csv"

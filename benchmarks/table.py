@@ -2,8 +2,9 @@
 
     python benchmarks/table.py OUT
 
-OUT is what real_data.sh wrote. The last column is the mean difference of Dice to the U-Net on the
-same cases, with a 95 % interval (bootstrap over patients, 10 000 draws, seed 0).
+OUT is what real_data.sh wrote. A case's score is the mean over its classes. The last column is the
+mean difference of Dice to the U-Net on the same cases, with a 95 % interval (bootstrap over
+patients, 10 000 draws, seed 0).
 """
 
 from __future__ import annotations
@@ -11,34 +12,45 @@ from __future__ import annotations
 import csv
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.statistics import mean_sd, paired_difference
+from ppcmi_sf.data import Case, find_cases
+from ppcmi_sf.imaging import read_image
 
 METRICS = (("dice", 3), ("hd95_mm", 2), ("asd_mm", 2))
 
 
 def read_scores(path: Path) -> dict[str, dict[str, float]]:
-    """Scores by case name (studies of one structure)."""
+    """Scores by case name, the mean over the classes of a case."""
     with path.open(newline="") as handle:
         rows = list(csv.DictReader(handle))
-    return {row["case"]: {name: float(row[name]) for name, _ in METRICS} for row in rows}
+    by_case: dict[str, list[dict[str, str]]] = {}
+    for row in rows:
+        by_case.setdefault(row["case"], []).append(row)
+    return {
+        case: {name: statistics.mean(float(row[name]) for row in same) for name, _ in METRICS}
+        for case, same in by_case.items()
+    }
 
 
-def read_groups(path: Path) -> dict[str, str]:
-    """Patient by case name."""
-    with path.open(newline="") as handle:
-        return {Path(row["file"]).stem: row["group"] for row in csv.DictReader(handle)}
+def unit_of(cases: Sequence[Case]) -> str:
+    """Unit of the distances, as `ppcmi evaluate` has it: of a file with no pixel size, pixels."""
+    masks = [case.mask for case in cases if case.mask is not None]
+    sized = {read_image(mask).geometry.has_physical_size for mask in masks}
+    return " or ".join({True: "mm", False: "px"}[known] for known in sorted(sized, reverse=True))
 
 
 def main() -> None:
     """Print the table."""
     folder = Path(sys.argv[1])
-    groups = read_groups(folder / "split" / "test" / "manifest.csv")
+    cases = find_cases(folder / "split" / "test", need_masks=True)
+    groups, unit = {case.name: case.group for case in cases}, unit_of(cases)
     names = ("north", "south", "west", "unet")
     scores = {name: read_scores(folder / f"scores-{name}.csv") for name in names}
     reference = {case: row["dice"] for case, row in scores["unet"].items()}
-    print("| | Dice | HD95 px | ASD px | cases | Dice against the U-Net |")
+    print(f"| | Dice | HD95 {unit} | ASD {unit} | cases | Dice against the U-Net |")
     print("|---|---|---|---|---|---|")
     for name, rows in scores.items():
         cells = []

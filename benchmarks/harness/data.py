@@ -12,15 +12,16 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from harness.plan import DataSet, Plan, Scanner, SitePlan
+from harness.plan import SITE_NAMES, DataSet, Plan, Scanner, SitePlan
 from ppcmi_sf.data import (
     DEMO_SITES,
     Case,
-    find_cases,
+    find_cases_with_problems,
     load_case_mask,
     split_by_group,
     write_phantom_folder,
 )
+from ppcmi_sf.errors import PPCMIError, TrainingError
 from ppcmi_sf.imaging import GridFit, fit_to_grid, iter_grid_slices, read_image
 from ppcmi_sf.progress import run
 from ppcmi_sf.study import StudySpec, make_classes
@@ -30,7 +31,7 @@ from ppcmi_sf.training.dataset import (
     load_site_data,
 )
 
-SITE_NAMES = ("north", "south", "west", "east", "centre", "coast", "hill")
+Failures = list[tuple[str, PPCMIError]]
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,15 @@ class BenchmarkData:
         Site name to its scanner.
     digest
         Of everything that is trained on, for the cache.
+    failures
+        Cases that could not be read, and why: they are in no part.
     """
 
     sites: Mapping[str, SiteData]
     scanners: Mapping[str, Scanner | None]
     test: Sequence[TestImage]
     digest: str
+    failures: Failures
 
     def only(self, names: Sequence[str]) -> BenchmarkData:
         """Some of the sites."""
@@ -81,12 +85,14 @@ class BenchmarkData:
 
 def base_study(plan: Plan, dataset: DataSet, **fields: object) -> StudySpec:
     """The study of a data set; ``fields`` are a row's own."""
-    wanted = {
+    wanted: dict[str, object] = {
         "name": f"{plan.name} {dataset.name}",
         "modality": dataset.modality,
         "classes": make_classes(list(dataset.classes)),
         "image_size": plan.image_size,
     }
+    if dataset.normalization is not None:
+        wanted["normalization"] = dataset.normalization
     return StudySpec.model_validate(wanted | fields)
 
 
@@ -99,14 +105,19 @@ def site_plans(plan: Plan, count: int | None) -> tuple[SitePlan, ...]:
     return tuple(SitePlan(name=name) for name in SITE_NAMES[:number])
 
 
-def cases_of(dataset: DataSet, root: Path, scratch: Path) -> list[Case]:
-    """Find the cases of a data set; phantoms are drawn once, into ``scratch``."""
+def cases_of(dataset: DataSet, root: Path, scratch: Path) -> tuple[list[Case], Failures]:
+    """Find the cases of a data set, and which of them cannot be used.
+
+    Phantoms are drawn once, into ``scratch``.
+    """
     if dataset.phantoms is None:
         assert dataset.path is not None
-        return find_cases(root / dataset.path, need_masks=True)
+        return find_cases_with_problems(root / dataset.path, need_masks=True)
     wanted = dataset.phantoms
     folder = scratch / f"phantoms-{wanted.per_style}-{wanted.size}-{wanted.seed}"
     size = (wanted.size, wanted.size)
+    cases: list[Case] = []
+    problems: Failures = []
     for style in DEMO_SITES:
         if not (folder / style.name).is_dir():
             run(
@@ -114,13 +125,22 @@ def cases_of(dataset: DataSet, root: Path, scratch: Path) -> list[Case]:
                     folder / style.name, style, wanted.per_style, wanted.seed, size
                 )
             )
-    return [case for style in DEMO_SITES for case in find_cases(folder / style.name)]
+        found, wrong = find_cases_with_problems(folder / style.name, need_masks=True)
+        cases += found
+        problems += wrong
+    return cases, problems
 
 
 def load_data(
     plan: Plan, dataset: DataSet, cases: Sequence[Case], count: int | None
 ) -> BenchmarkData:
-    """Split by group into test part and sites, and read everything onto the grid."""
+    """Split by group into test part and sites, and read everything onto the grid.
+
+    Raises
+    ------
+    PPCMIError
+        There are fewer groups than parts, or nothing of a part can be read.
+    """
     study, sites = base_study(plan, dataset), site_plans(plan, count)
     fractions = [plan.test_fraction, 1 - plan.test_fraction]
     test, training = split_by_group(cases, fractions, plan.split_seed)
@@ -132,6 +152,7 @@ def load_data(
         site.name: _site_data(plan, study, part, site.scanner)
         for site, part in zip(sites, parts, strict=True)
     }
+    images, unread = _test_images(study, test)
     digest = hashlib.sha256()
     for name, one in data.items():
         digest.update(name.encode())
@@ -139,8 +160,9 @@ def load_data(
     return BenchmarkData(
         data,
         {site.name: site.scanner for site in sites},
-        [_test_image(study, case) for case in test],
+        images,
         digest.hexdigest(),
+        [*unread, *(failure for one in data.values() for failure in one.failures)],
     )
 
 
@@ -156,6 +178,11 @@ def seen_by(scanner: Scanner | None, images: npt.NDArray[np.float32]) -> npt.NDA
         tensor = functional.interpolate(tensor, size=size, mode="bilinear", align_corners=False)
     tensor = scanner.gain * tensor.clamp(0, 1) ** scanner.gamma + scanner.offset
     return tensor.clamp(0, 1).numpy()
+
+
+def joining_site(data: BenchmarkData) -> str:
+    """The site that joins in rows of a new site: the last."""
+    return list(data.sites)[-1]
 
 
 def divide_slices(data: SiteData, count: int) -> tuple[SiteData, SiteData]:
@@ -178,6 +205,20 @@ def _site_data(
         for part in (data.training, data.validation)
     ]
     return SiteData(parts[0], parts[1], data.failures)
+
+
+def _test_images(study: StudySpec, cases: Sequence[Case]) -> tuple[list[TestImage], Failures]:
+    """The test part, and what of it could not be read."""
+    images: list[TestImage] = []
+    failures: Failures = []
+    for case in cases:
+        try:
+            images.append(_test_image(study, case))
+        except PPCMIError as error:
+            failures.append((case.name, error))
+    if not images:
+        raise TrainingError("No case of the test part could be read.", hint=str(failures[0][1]))
+    return images, failures
 
 
 def _test_image(study: StudySpec, case: Case) -> TestImage:

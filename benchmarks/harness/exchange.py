@@ -64,7 +64,9 @@ class UnkeyedServer(MappingServer):
     def map(self, site: str, protected: LatentPyramid, items: Items) -> LatentPyramid:
         """Image latents to mask latents."""
         assert self.network is not None
-        mapped: LatentPyramid = self.network({site: protected.to(torch.float32)})[site]
+        device = next(self.network.parameters()).device
+        latents = protected.to(device).to(torch.float32)
+        mapped: LatentPyramid = self.network({site: latents})[site]
         return mapped
 
 

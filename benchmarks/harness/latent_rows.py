@@ -11,7 +11,7 @@ from torch import nn
 
 from harness.budget import Stage, fit_within, options_for, timed
 from harness.cache import StageCache
-from harness.data import BenchmarkData, base_study, divide_slices
+from harness.data import BenchmarkData, base_study, divide_slices, joining_site
 from harness.exchange import (
     FRESH,
     Answering,
@@ -284,7 +284,8 @@ class NewSiteRun(LatentRun):
     def train_others(self) -> None:
         """Train without the last site."""
         whole = self.data
-        *others, self.joiner = whole.sites
+        self.joiner = joining_site(whole)
+        others = [name for name in whole.sites if name != self.joiner]
         self.data = whole.only(others)
         answering = self.train()
         self._network = next(iter(answering.servers.values())).network

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from harness.rows import CATALOGUE, Row, Share, Shares, Strict
 from ppcmi_sf.errors import InputFileError
-from ppcmi_sf.study import AutoencoderPreset, Modality
+from ppcmi_sf.study import AutoencoderPreset, Modality, Normalization, WindowNormalization
 from ppcmi_sf.training.fit_options import (
     ALIGNMENT_FIT,
     AUTOENCODER_FIT,
@@ -20,6 +20,10 @@ from ppcmi_sf.training.fit_options import (
     FitOptions,
 )
 from ppcmi_sf.workflows.protect import COPIES
+
+SITE_NAMES = ("north", "south", "west", "east", "centre", "coast", "hill")
+
+NOT_OF_A_RUN = {"name", "datasets", "seeds", "rows", "new_site_pairs"}
 
 
 class Phantoms(Strict):
@@ -41,6 +45,9 @@ class DataSet(Strict):
         Synthetic images in its place.
     classes
         Names of the foreground classes.
+    normalization
+        As in a study file: what grey values become 0 and 1. The study's default if not told; CT
+        needs a window, as in every study.
     """
 
     name: str
@@ -48,6 +55,16 @@ class DataSet(Strict):
     phantoms: Phantoms | None = None
     modality: Modality
     classes: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    normalization: Normalization | None = None
+
+    @model_validator(mode="after")
+    def _window_for_ct(self) -> DataSet:
+        if self.modality == "CT" and not isinstance(self.normalization, WindowNormalization):
+            raise ValueError(
+                f"'{self.name}' is CT, which needs a fixed window, for example "
+                "normalization: {kind: window, center: 40, width: 400}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSet:
@@ -165,10 +182,31 @@ class Plan(Strict):
         for what, names in (
             ("data set", [one.name for one in self.datasets]),
             ("row", [one.name for one in self.rows]),
+            ("site", [] if isinstance(self.sites, int) else [one.name for one in self.sites]),
         ):
             if len(set(names)) != len(names):
                 raise ValueError(f"two of the {what}s have one name")
         return self
+
+    @model_validator(mode="after")
+    def _sites_have_names(self) -> Plan:
+        counts = [count for row in self.rows for count in row.site_counts]
+        counts += [self.sites] if isinstance(self.sites, int) else []
+        for count in counts:
+            if not 1 <= count <= len(SITE_NAMES):
+                raise ValueError(
+                    f"{count} sites: there are names for 1 to {len(SITE_NAMES)}; with `sites` as "
+                    "a list, each with its name, there may be more"
+                )
+        return self
+
+    def settings_of(self, dataset: DataSet, row: Row) -> dict[str, Any]:
+        """What decides the numbers of a row's runs, for the mark of their settings."""
+        data = dataset.model_dump(mode="json")
+        if dataset.normalization is None:
+            del data["normalization"]  # runs from before there was this field keep their mark
+        settings = self.model_dump(mode="json", exclude=NOT_OF_A_RUN)
+        return settings | {"dataset": data, "row": row.model_dump(mode="json")}
 
     def preset_of(self, row: Row) -> AutoencoderPreset:
         """Preset of the autoencoders in a row."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,15 @@ import torch
 
 from harness.budget import Stage
 from harness.cache import StageCache, code_digest
-from harness.data import BenchmarkData, base_study, cases_of, load_data, site_plans
+from harness.data import (
+    BenchmarkData,
+    Failures,
+    base_study,
+    cases_of,
+    joining_site,
+    load_data,
+    site_plans,
+)
 from harness.latent_rows import LatentRun, NewSiteRun, count_parameters
 from harness.pictures import draw_sites
 from harness.plan import DataSet, Plan
@@ -23,9 +31,8 @@ from harness.traffic import fedavg_bytes, query_bytes, reply_bytes
 from harness.unet import train_fedavg, train_unet
 from ppcmi_sf.data import Case
 from ppcmi_sf.device import device_model
+from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.study import StudySpec
-
-NOT_OF_A_RUN = {"name", "datasets", "seeds", "rows", "new_site_pairs"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,10 @@ class Runner:
         Folder for a picture of each run's masks over some test images; none if ``None``.
     begin
         No training begins before this time (of ``time.time()``).
+    stopped
+        Data sets that could not be finished, and why.
+    left_out
+        Data set and name of each case that could not be used, and why.
     """
 
     plan: Plan
@@ -67,26 +78,43 @@ class Runner:
     device: torch.device
     pictures: Path | None = None
     begin: float = 0.0
+    stopped: dict[str, PPCMIError] = field(default_factory=dict)
+    left_out: dict[tuple[str, str], PPCMIError] = field(default_factory=dict)
 
     def run(
         self, rows: Sequence[str] = (), datasets: Sequence[str] = (), seeds: Sequence[int] = ()
     ) -> int:
-        """Do what is missing (of the named rows, data sets, seeds); how many runs that were."""
+        """Do what is missing (of the named rows, data sets, seeds); how many runs that were.
+
+        A data set that stops does not keep the next from its turn; see ``stopped``.
+        """
         done = 0
         provenance()  # the code that is loaded now, whatever is edited while this runs
         code_digest()
         for dataset in self.plan.datasets:
             if datasets and dataset.name not in datasets:
                 continue
-            cases = cases_of(dataset, self.root, self.work)
-            for seed in seeds or self.plan.seeds:
-                for row in self.plan.rows:
-                    if not rows or row.name in rows:
-                        done += self._row(dataset, cases, row, seed)
+            try:
+                for _ in self._dataset(dataset, rows, seeds or self.plan.seeds):
+                    done += 1
+            except PPCMIError as error:
+                self.stopped[dataset.name] = error
+                self.say(f"{dataset.name}: stopped. {error}")
         return done
 
-    def _row(self, dataset: DataSet, cases: Sequence[Case], row: Row, seed: int) -> int:
-        done = 0
+    def _dataset(
+        self, dataset: DataSet, rows: Sequence[str], seeds: Sequence[int]
+    ) -> Iterator[RunKey]:
+        """Do what is missing of a data set; each run when it is in the results file."""
+        cases, problems = cases_of(dataset, self.root, self.work)
+        for seed in seeds:
+            for row in self.plan.rows:
+                if not rows or row.name in rows:
+                    yield from self._row(dataset, cases, problems, row, seed)
+
+    def _row(
+        self, dataset: DataSet, cases: Sequence[Case], problems: Failures, row: Row, seed: int
+    ) -> Iterator[RunKey]:
         for count in row.site_counts or (None,):
             missing = [
                 (key, pairs)
@@ -96,6 +124,12 @@ class Runner:
             if not missing:
                 continue
             data = load_data(self.plan, dataset, cases, count)
+            data = replace(data, failures=[*problems, *data.failures])
+            self._tell_left_out(dataset, data.failures)
+            if row.kind == "new-site":
+                missing = self._within_the_joiners_slices(missing, data)
+                if not missing:
+                    continue
             stages = StageCache(self.work / "stages")
             run = _Run(self.plan, dataset, row, data, seed, stages, self.device, self.pictures)
             self.say(f"{dataset.name}, seed {seed}, {len(data.sites)} sites: {row.name} ...")
@@ -105,22 +139,40 @@ class Runner:
                 missing, run.outcomes([pairs for _, pairs in missing]), strict=True
             ):
                 self._note(key, row, data, outcome)
-                done += 1
                 self.say(
                     f"{dataset.name}, seed {seed}: {key.row}: Dice {mean_dice(outcome.cases):.3f}, "
                     f"{sum(stage.cpu_seconds for stage in outcome.stages):.0f} s of training, "
                     f"{time.monotonic() - started:.0f} s in all"
                 )
-        return done
+                yield key
+
+    def _tell_left_out(self, dataset: DataSet, failures: Failures) -> None:
+        """Say what could not be used, once for all rows and seeds."""
+        for case, error in failures:
+            if (dataset.name, case) not in self.left_out:
+                self.left_out[dataset.name, case] = error
+                self.say(f"{dataset.name}: left out {case}: {error}")
+
+    def _within_the_joiners_slices(
+        self, missing: Sequence[tuple[RunKey, int]], data: BenchmarkData
+    ) -> list[tuple[RunKey, int]]:
+        """Runs for which the new site has slices enough: no row says 40 where there are 23."""
+        joiner = joining_site(data)
+        there = len(data.sites[joiner].training)
+        for key, pairs in missing:
+            if pairs > there:
+                self.say(
+                    f"{key.dataset}, seed {key.seed}: {key.row} left out: {joiner} has {there} "
+                    "training slices"
+                )
+        return [(key, pairs) for key, pairs in missing if pairs <= there]
 
     def _keys(
         self, dataset: DataSet, row: Row, seed: int, count: int | None
     ) -> Iterator[tuple[RunKey, int]]:
         """A run's key; a new site has one for each number of pairs."""
         sites = len(site_plans(self.plan, count))
-        settings = self.plan.model_dump(mode="json", exclude=NOT_OF_A_RUN)
-        settings |= {"dataset": dataset.model_dump(mode="json"), "row": row.model_dump(mode="json")}
-        settings |= {"device": device_model(self.device)}
+        settings = self.plan.settings_of(dataset, row) | {"device": device_model(self.device)}
         if count is not None:
             settings |= {"sites": count}
         mark = settings_hash(settings)
@@ -148,6 +200,7 @@ class Runner:
             "parameters": outcome.parameters,
             "bytes": outcome.bytes,
             "notes": outcome.notes,
+            "left_out": {name: error.message for name, error in data.failures},
             "cases": outcome.cases,
         }
         self.results.append(key, fields | provenance())
@@ -198,7 +251,11 @@ class _Run:
                 lambda name, on=answering: lambda planes: on.predict(name, planes),
                 number,
             )
-            notes = {"pairs": number, "others_cpu_seconds": run.others_seconds()}
+            notes = {
+                "pairs": number,
+                "training_slices": len(self.data.sites[run.joiner].training),
+                "others_cpu_seconds": run.others_seconds(),
+            }
             yield Outcome(stages, cases, run.parameters, _latent_bytes(run), notes)
 
     def _site_unets(self) -> Outcome:

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 
 DRAWS = 10_000
+LEAST_GROUPS = 3  # resampling one group shows no spread at all, and two next to none
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference and its 95 % interval."""
+    """A mean difference and its 95 % interval; ``None`` where there are too few groups for one."""
 
     mean: float
-    low: float
-    high: float
+    interval: tuple[float, float] | None
 
     def __str__(self) -> str:
-        return f"{self.mean:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+        mean = f"{self.mean:+.3f}"
+        if self.interval is None:
+            return mean
+        low, high = self.interval
+        return f"{mean} [{low:+.3f}, {high:+.3f}]"
 
 
 def paired_difference(
@@ -28,6 +32,8 @@ def paired_difference(
     """Mean of ``own − other`` over the cases of both; the interval resamples groups.
 
     A percentile bootstrap with 10 000 draws, always the same ones. ``None`` without a common case.
+    Below 3 groups there is no interval. With few groups it is too narrow: a percentile bootstrap
+    spreads only as far as the groups that were seen, so fewer than about 20 cover less than 95 %.
     """
     by_group: dict[str, list[float]] = {}
     for case in own:
@@ -37,10 +43,13 @@ def paired_difference(
         return None
     sums = np.array([sum(values) for values in by_group.values()])
     counts = np.array([len(values) for values in by_group.values()])
+    mean = float(sums.sum() / counts.sum())
+    if len(sums) < LEAST_GROUPS:
+        return Difference(mean, None)
     drawn = np.random.default_rng(0).integers(len(sums), size=(DRAWS, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
-    return Difference(float(sums.sum() / counts.sum()), float(low), float(high))
+    return Difference(mean, (float(low), float(high)))
 
 
 def mean_sd(values: list[float], digits: int) -> str:

@@ -172,10 +172,10 @@ def report(runs: Sequence[Run]) -> str:
             f"Test part: {cases} images of {patients} groups. Seeds: "
             f"{', '.join(map(str, seeds))}. Budget: "
             f"{', '.join(f'{budget:g}' for budget in budgets)} CPU s a row. "
-            f"Commits: {', '.join(_commits(groups))}.",
+            f"Commits: {', '.join(_commits(groups))}.{_left_out(groups)}",
             "Mean ± SD over the seeds of the mean over sites, images and classes. Differences: "
             "mean over the images, of the seeds that both rows have, with a 95 % interval "
-            "(bootstrap over groups).",
+            "(bootstrap over groups; none for fewer than 3).",
             accuracy_table(groups),
             "Dice at each site. ⚠: below the site's own U-Net.",
             site_table(groups),
@@ -200,6 +200,12 @@ def _commits(groups: dict[str, Group]) -> list[str]:
         for run in group.runs
     }
     return sorted(every)
+
+
+def _left_out(groups: dict[str, Group]) -> str:
+    """Names of the cases that some run could not use; older runs do not say."""
+    names = {name for g in groups.values() for run in g.runs for name in run.get("left_out", {})}
+    return f" Left out: {', '.join(sorted(names))}." if names else ""
 
 
 def _difference(own: Group, other: Group | None) -> str:

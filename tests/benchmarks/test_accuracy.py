@@ -14,10 +14,11 @@ import torch
 import yaml
 from PIL import Image
 
-from harness.data import SITE_NAMES
+from harness.data import SITE_NAMES, cases_of, load_data
 from harness.plan import Plan
 from harness.results import ResultsFile
 from harness.runner import Runner
+from harness.tables import report
 from ppcmi_sf.figures import MARGIN, TEXT, TILE
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -164,6 +165,73 @@ def test_what_is_missing_is_done_alone(finished, tmp_path):
     plan = Plan.model_validate(fields())
     assert Runner(plan, root, root / "work", results, lambda _line: None, CPU).run() == 1
     assert results.read()[-1]["key"]["row"] == "new-site-6"
+
+
+def test_a_new_site_has_no_row_for_more_pairs_than_it_has_slices(finished, tmp_path):
+    root, runs = finished
+    there = runs["new-site-4", 3]["notes"]["training_slices"]
+    assert there == runs["new-site-4", 3]["slices"]["west"][0]
+    plan = Plan.model_validate(fields(rows=["new-site"], new_site_pairs=[there + 1, 4]))
+    results, said = ResultsFile(tmp_path / "results.jsonl"), []
+    assert Runner(plan, root, root / "work", results, said.append, CPU).run() == 1
+    assert [run["key"]["row"] for run in results.read()] == ["new-site-4"]
+    assert any(f"new-site-{there + 1} left out: west has {there} training" in one for one in said)
+    told = len(said)
+    assert Runner(plan, root, root / "work", results, said.append, CPU).run() == 0
+    assert len(said) == told + 1, "nothing was trained again"
+
+
+def damaged_folder(root, cases=10):
+    """Some cases and a table of groups; one case has no mask, one row no file."""
+    picture = np.full((64, 64), 90, np.uint8)
+    mask = np.zeros((64, 64), np.uint8)
+    mask[20:40, 20:40], picture[20:40, 20:40] = 1, 200
+    for number in range(cases):
+        for kind, values in (("images", picture), ("masks", mask)):
+            (root / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(root / kind / f"c{number}.png")
+    (root / "masks" / "c0.png").unlink()
+    rows = "".join(f"c{number}.png,p{number}\n" for number in range(cases))
+    (root / "manifest.csv").write_text(f"file,group\n{rows}gone.png,p\n")
+    return mask
+
+
+def test_what_cannot_be_used_is_left_out_and_told_and_the_next_data_set_has_its_turn(tmp_path):
+    one = {"modality": "US", "classes": ["a"]}
+    sets = [{"name": name, "path": name} | one for name in ("few", "damaged")]
+    for name, count in (("few", 3), ("damaged", 10)):
+        mask = damaged_folder(tmp_path / name, count)
+    rows = ["central-unet"]
+    plan = Plan.model_validate(fields(datasets=sets, rows=rows, budget_cpu_seconds=0.2))
+    cases, problems = cases_of(plan.datasets[1], tmp_path, tmp_path)
+    assert [name for name, _ in problems] == ["c0", "gone.png"]
+    whole = load_data(plan, plan.datasets[1], cases, None)
+    unread = {whole.test[0].name, whole.sites["north"].training.cases[0]}
+    for name in unread:
+        Image.fromarray(mask * 9).save(tmp_path / "damaged" / "masks" / f"{name}.png")
+    said = []
+    one_run = runner(tmp_path, plan, said)
+    assert one_run.run() == 1
+    assert list(one_run.stopped) == ["few"]
+    assert any("few: stopped. 1 groups" in line for line in said)
+    (run,) = ResultsFile(tmp_path / "results.jsonl").read()
+    assert set(run["left_out"]) == {"c0", "gone.png", *unread}
+    assert sum("left out" in line for line in said) == 4
+    assert not {case["case"] for case in run["cases"]} & unread
+    assert "Left out: c0," in report([run])
+
+
+def test_a_plan_that_was_not_finished_ends_with_1(tmp_path):
+    (tmp_path / "plan.yaml").write_text(
+        yaml.safe_dump(
+            fields(datasets=[{"name": "a", "path": "a", "modality": "US", "classes": ["a"]}])
+        )
+    )
+    words = [sys.executable, str(BENCHMARKS / "accuracy.py"), str(tmp_path / "plan.yaml")]
+    words += ["--out", str(tmp_path / "out.jsonl"), "--data", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Not finished:\na: " in done.stderr and "no such folder" in done.stderr
 
 
 def test_tables_and_plots_come_from_the_file_alone(finished, script, tmp_path):

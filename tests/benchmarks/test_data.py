@@ -29,7 +29,7 @@ def make_plan(**changes) -> Plan:
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     where = tmp_path_factory.mktemp("data")
-    return cases_of(make_plan().datasets[0], where, where)
+    return cases_of(make_plan().datasets[0], where, where)[0]
 
 
 def groups_of(data, cases):

@@ -144,3 +144,14 @@ def test_fresh_copies_are_not_those_of_the_training(models, data):
     fresh = training_pairs(site, server, "north", Copies(study, data, FRESH, 1, seed=0))
     assert not close(fresh.inputs.items_at(slice(0, 4)), seen.inputs.items_at(slice(0, 4)))
     assert not close(fresh.inputs.items_at(slice(0, 4)), seen.inputs.items_at(slice(4, 8)))
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_query_goes_to_the_device_of_the_network(keyed, models, data):
+    study, site, _ = roles("blind", models, keyed=keyed)
+    network = UnifiedMappingNetwork(study, ["north"]).eval().to("meta")  # as it would be on a GPU
+    server = make_server(study, ["north"], 0, network, keyed=keyed)
+    images = torch.from_numpy(data.training.images.astype(np.float32))
+    query = site.protect_images(images, tuple(f"{n:032x}" for n in range(len(images))))
+    mapped = server.map("north", query, tuple("abcd"))
+    assert {value.device.type for value in mapped.values()} == {"meta"}

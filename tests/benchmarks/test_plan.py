@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from harness.data import base_study
 from harness.plan import Plan
 from harness.rows import CATALOGUE
 from ppcmi_sf.errors import InputFileError
+from ppcmi_sf.study import PercentileNormalization, WindowNormalization
 
 PLANS = sorted((Path(__file__).resolve().parents[2] / "benchmarks" / "plans").glob("*.yaml"))
 FIELDS = {
@@ -19,6 +21,8 @@ FIELDS = {
     ],
     "rows": ["paper", {"base": "fused-blind", "name": "quiet", "latent_noise": 0.0}],
 }
+
+ROW_OF_TOO_MANY = {"base": "paper", "site_counts": [3, 10]}
 
 
 def write(tmp_path, **changes) -> Path:
@@ -63,8 +67,31 @@ def test_the_rows_of_the_issue_are_there():
         {"shares": {"image": 0.5, "mask": 0.4}},
         {"datasets": [{"name": "a", "modality": "US", "classes": ["head"]}]},
         {"budget_cpu_seconds": 0},
+        {"sites": [{"name": "north"}, {"name": "north"}]},
     ],
 )
 def test_what_is_no_plan(changes, tmp_path):
     with pytest.raises(InputFileError, match="not a plan"):
         Plan.load(write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("changes", [{"sites": 8}, {"sites": 0}, {"rows": [ROW_OF_TOO_MANY]}])
+def test_more_sites_than_names_are_refused_not_cut_to_seven(changes, tmp_path):
+    with pytest.raises(InputFileError, match="there are names for 1 to 7"):
+        Plan.load(write(tmp_path, **changes))
+
+
+def test_ct_needs_a_window_which_its_study_gets(tmp_path):
+    ct = {"name": "a", "path": "a", "modality": "CT", "classes": ["clot"]}
+    with pytest.raises(InputFileError, match="'a' is CT, which needs a fixed window"):
+        Plan.load(write(tmp_path, datasets=[ct]))
+    window = {"kind": "window", "center": 40, "width": 400}
+    plan = Plan.load(write(tmp_path, datasets=[ct | {"normalization": window}]))
+    assert base_study(plan, plan.datasets[0]).normalization == WindowNormalization(**window)
+
+
+def test_a_data_set_without_normalization_has_the_settings_it_always_had(tmp_path):
+    plan = Plan.load(write(tmp_path))
+    data = plan.settings_of(plan.datasets[0], plan.rows[0])["dataset"]
+    assert set(data) == {"name", "path", "phantoms", "modality", "classes"}
+    assert base_study(plan, plan.datasets[0]).normalization == PercentileNormalization()

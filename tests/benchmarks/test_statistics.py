@@ -10,7 +10,7 @@ def test_a_constant_difference_has_no_spread():
     own = {f"c{n}": 0.1 * n + 0.05 for n in range(6)}
     other = {f"c{n}": 0.1 * n for n in range(6)}
     found = paired_difference(own, other, {case: case for case in own})
-    assert (found.mean, found.low, found.high) == pytest.approx((0.05, 0.05, 0.05))
+    assert (found.mean, *found.interval) == pytest.approx((0.05, 0.05, 0.05))
     assert str(found) == "+0.050 [+0.050, +0.050]"
 
 
@@ -28,8 +28,17 @@ def test_images_of_one_patient_do_not_narrow_the_interval():
     few = paired_difference(once, dict.fromkeys(once, 0.0), {case: case for case in once})
     groups = {case: case.split("-")[0] for case in often}
     many = paired_difference(often, dict.fromkeys(often, 0.0), groups)
-    assert (many.low, many.high) == pytest.approx((few.low, few.high))
-    assert few.low < few.mean < few.high
+    assert many.interval == pytest.approx(few.interval)
+    assert few.interval[0] < few.mean < few.interval[1]
+
+
+@pytest.mark.parametrize("patients", [1, 2])
+def test_too_few_patients_have_a_mean_and_no_interval(patients):
+    own = {f"c{n}": 0.1 * n for n in range(6)}
+    groups = {f"c{n}": f"p{n % patients}" for n in range(6)}
+    found = paired_difference(own, dict.fromkeys(own, 0.0), groups)
+    assert found.interval is None
+    assert str(found) == "+0.250"
 
 
 def test_the_mean_alone_where_there_is_one_value():

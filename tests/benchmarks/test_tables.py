@@ -43,14 +43,20 @@ def difference(runs):
     return row[heads.index("Dice to central U-Net")], row[heads.index("seeds")]
 
 
-def test_rows_are_compared_over_the_seeds_that_both_have():
-    both = {"north": 0.9, "south": 0.9}
+@pytest.mark.parametrize(
+    ("sites", "told"),
+    [
+        (("north", "south", "west"), "-0.100 [-0.100, -0.100]"),
+        (("north", "south"), "-0.100"),  # a patient each: too few for an interval
+    ],
+)
+def test_rows_are_compared_over_the_seeds_that_both_have(sites, told):
     runs = [
-        run("central-unet", both, seed=1),
-        run("fused-escrow", {"north": 0.1, "south": 0.1}, seed=0),
-        run("fused-escrow", {"north": 0.8, "south": 0.8}, seed=1),
+        run("central-unet", dict.fromkeys(sites, 0.9), seed=1),
+        run("fused-escrow", dict.fromkeys(sites, 0.1), seed=0),
+        run("fused-escrow", dict.fromkeys(sites, 0.8), seed=1),
     ]
-    assert difference(runs) == ("-0.100 [-0.100, -0.100]", "0, 1")
+    assert difference(runs) == (told, "0, 1")
 
 
 @pytest.mark.parametrize("make", [accuracy_table, site_table])

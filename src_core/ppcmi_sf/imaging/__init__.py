@@ -23,6 +23,7 @@ from ppcmi_sf.imaging.slices import (
     labels_from_grid,
     mask_to_grid,
     plane_of_file,
+    slice_axis_for,
 )
 from ppcmi_sf.imaging.slicewise import SlicewiseImage, mask_planes
 
@@ -48,6 +49,7 @@ __all__ = [
     "plane_of_file",
     "read_image",
     "read_mask",
+    "slice_axis_for",
     "write_mask",
     "write_mask_as",
 ]

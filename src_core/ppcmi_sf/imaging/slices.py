@@ -121,6 +121,14 @@ def fit_to_grid(geometry: Geometry, study: StudySpec, *, slice_axis: int | None 
     )
 
 
+def slice_axis_for(geometry: Geometry, asked: int | None, trained: int | None) -> int | None:
+    """The axis for :func:`fit_to_grid`: one that is asked for, else that of the site's training.
+
+    The training's says how volumes are cut, and nothing of a 2D image; such a site takes both.
+    """
+    return trained if asked is None and len(geometry.shape) == 3 else asked
+
+
 class SliceSource(Protocol):
     """What slices are taken of: an image in memory, or a file that is read plane by plane."""
 

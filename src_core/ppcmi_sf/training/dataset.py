@@ -14,7 +14,13 @@ from ppcmi_sf.data.cases import Case, load_case_mask
 from ppcmi_sf.data.splits import split_by_group
 from ppcmi_sf.device import require_memory
 from ppcmi_sf.errors import PPCMIError, TrainingError
-from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, mask_to_grid, read_image
+from ppcmi_sf.imaging import (
+    fit_to_grid,
+    iter_grid_slices,
+    mask_to_grid,
+    read_image,
+    slice_axis_for,
+)
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.study import StudySpec
 
@@ -104,8 +110,9 @@ def load_site_data(
     Parameters
     ----------
     slice_axis, frame
-        How volumes are cut, and which frame of 4D files is taken (see
-        :func:`ppcmi_sf.imaging.fit_to_grid` and :func:`ppcmi_sf.imaging.read_image`).
+        How volumes are cut (2D images are taken as they are), and which frame of 4D files is
+        taken (see :func:`ppcmi_sf.imaging.fit_to_grid` and
+        :func:`ppcmi_sf.imaging.read_image`).
 
     Raises
     ------
@@ -141,7 +148,8 @@ class _Collector:
     def add(self, case: Case) -> None:
         image = read_image(case.image, frame=self.frame, channel_axis=case.channel_axis)
         labels = load_case_mask(case, self.study.class_count, image.geometry)
-        fit = fit_to_grid(image.geometry, self.study, slice_axis=self.slice_axis)
+        axis = slice_axis_for(image.geometry, None, self.slice_axis)
+        fit = fit_to_grid(image.geometry, self.study, slice_axis=axis)
         rows, columns = self.study.image_size
         needed = fit.slice_count * rows * columns * (2 * self.study.channels + 1)
         require_memory(needed, torch.device("cpu"), f"Loading {case.name}")

@@ -27,7 +27,7 @@ from ppcmi_sf.bundle import (
 from ppcmi_sf.data import Case, split_by_group
 from ppcmi_sf.errors import PPCMIError, ResourceError
 from ppcmi_sf.files import sweep_leftovers
-from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image
+from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image, slice_axis_for
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.progress import Job, Progress
@@ -78,8 +78,7 @@ def protect_queries(
     site, encoders = site_folder.load(key, device, noise)
     registry, report = addressed.party.home.registry, ProtectReport()
     _require_usable(key, addressed)
-    if slice_axis is None:
-        slice_axis = site_folder.record().slice_axis
+    trained_axis = site_folder.record().slice_axis
     # A query that an earlier identity signed would be refused.
     wanted, by = addressed.fingerprints, addressed.party.identity.fingerprint[:16]
     with work_lock(site_folder.root):
@@ -89,7 +88,7 @@ def protect_queries(
             yield step
             try:
                 how = {
-                    "axis": slice_axis,
+                    "axis": trained_axis if slice_axis is None else slice_axis,
                     "frame": frame,
                     "series": series_uid,
                     "by": by,
@@ -105,7 +104,8 @@ def protect_queries(
                 image = read_image(
                     case.image, frame=frame, series_uid=series_uid, channel_axis=case.channel_axis
                 )
-                fit = fit_to_grid(image.geometry, site.study, slice_axis=slice_axis)
+                axis = slice_axis_for(image.geometry, slice_axis, trained_axis)
+                fit = fit_to_grid(image.geometry, site.study, slice_axis=axis)
                 items = [SentItem(new_item_id(), 0, n) for n in range(fit.slice_count)]
                 header = bundle_header(
                     "query", site.study, key, encoders, addressed, len(items), precision

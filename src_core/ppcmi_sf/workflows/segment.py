@@ -35,6 +35,7 @@ from ppcmi_sf.imaging import (
     open_slicewise,
     plane_of_file,
     read_image,
+    slice_axis_for,
     write_mask,
 )
 from ppcmi_sf.keys import ClientKey
@@ -146,9 +147,8 @@ class Segmenter:
 
     def fit(self, geometry: Geometry, slice_axis: int | None = None) -> GridFit:
         """How an image's slices are placed in the network grid; see :meth:`segment`."""
-        if slice_axis is None and len(geometry.shape) == 3:
-            slice_axis = self.slice_axis
-        return fit_to_grid(geometry, self.study, slice_axis=slice_axis)
+        axis = slice_axis_for(geometry, slice_axis, self.slice_axis)
+        return fit_to_grid(geometry, self.study, slice_axis=axis)
 
     def segment_slices(
         self, image: SliceSource, fit: GridFit, take: Callable[[npt.NDArray[np.uint8]], object]

@@ -25,13 +25,33 @@ def test_images_and_masks_with_equal_names(tmp_path, write):
 
 
 def test_manifest_gives_the_groups(tmp_path, write):
-    for name in ("a", "b", "c", "d"):
+    for name in ("a", "b", "c"):
         write.png(tmp_path / "images" / f"{name}.png")
     (tmp_path / "manifest.csv").write_text(
-        "\ufefffile,site,group\na.png,x,p1\nimages/b.png,y,p1\nc.png,x,\n", encoding="utf-8"
+        "\ufefffile,site,group\na.png,x,p1\nimages/b.png,y,p1\n", encoding="utf-8"
     )
     groups = {case.name: case.group for case in find_cases(tmp_path)}
-    assert groups == {"a": "p1", "b": "p1", "c": "c", "d": "d"}
+    assert groups == {"a": "p1", "b": "p1", "c": "c"}
+
+
+@pytest.mark.parametrize("head", ["file, group", "File,Group", '"file","group"', " file ,GROUP"])
+def test_spaces_and_capitals_in_a_manifests_head(tmp_path, write, head):
+    for name in ("a", "b"):
+        write.png(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "manifest.csv").write_text(f"{head}\na.png, p\nb.png, p\n")
+    assert {case.group for case in find_cases(tmp_path)} == {"p"}
+
+
+def test_an_image_whose_patient_is_not_told_is_left_out(tmp_path, write):
+    for name in ("a", "b"):
+        write.png(tmp_path / "images" / f"{name}.png")
+    (tmp_path / "manifest.csv").write_text("file,group\na.png,p\nb.png,\n")
+    cases, ((name, error),) = find_cases_with_problems(tmp_path)
+    assert names(cases) == ["a"]
+    assert name == "b" and "line 3" in error.message and "delete the line" in error.hint
+    (tmp_path / "manifest.csv").write_text("file,group\na.png, \nb.png\n")
+    cases, problems = find_cases_with_problems(tmp_path)
+    assert not cases and [name for name, _ in problems] == ["a", "b"]
 
 
 def test_nifti_volumes_and_dicom_folders_are_images(tmp_path, write):
@@ -117,6 +137,8 @@ def test_a_row_for_a_missing_file_concerns_that_row_only(tmp_path, write):
         ("file,group\na.png,p\nimages/a.png,p\n", "twice"),
         ("name;group\na.png;p\n", "column 'file'"),
         ("", "column 'file'"),
+        ("file\na.png\n", "column 'group'"),
+        ("file,patient\na.png,p\n", "column 'group'.*file, patient"),
         (b"\xff\xfe\x00\x80file", "CSV"),
         ("file,group\n" + "x" * 200_000 + ",p\n", "CSV"),
     ],

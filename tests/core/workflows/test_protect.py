@@ -55,6 +55,18 @@ def test_only_what_is_missing_is_done(north, tmp_path):
     assert run(north.queries(out)).written == []
 
 
+def test_a_site_that_cuts_volumes_along_an_axis_takes_pictures_too(north, make_volume, tmp_path):
+    folder = SiteFolder(north.folder)
+    folder.save_record(folder.record().model_copy(update={"slice_axis": 0}))
+    cases = [*north.testing[:1], make_volume(tmp_path / "stack.nii", 3)]
+    report = run(north.queries(tmp_path / "q", cases))
+    assert not report.failures
+    assert report.items == 1 + 64
+    assert not run(north.pairs(tmp_path / "p")).failures
+    refused = run(north.queries(tmp_path / "r", cases, slice_axis=1)).failures
+    assert [name for name, _ in refused] == [cases[0].name]
+
+
 def test_noise_makes_another_query_and_other_pairs(north, server, tmp_path):
     out, noise = tmp_path / "q", LatentNoise(0.5)
     # The noise is drawn anew each time: of one image alone the coarsest scale has too few values.

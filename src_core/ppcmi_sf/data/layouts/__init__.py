@@ -65,13 +65,13 @@ def find_cases_with_problems(
         Sorted by name; with ``need_masks`` only those that have a mask.
     problems
         Case name and what is wrong with it, sorted by name: a missing mask (with
-        ``need_masks``), a row of ``manifest.csv`` that names a missing file.
+        ``need_masks``), a row of ``manifest.csv`` that names a missing file or no group.
 
     Raises
     ------
     InputFileError
         There is no such folder, no image in it, two images of one case name, or
-        a ``manifest.csv`` that is no table or names a file twice.
+        a ``manifest.csv`` that is no table, lacks a column or names a file twice.
     PPCMIError
         The layout is unknown.
     """
@@ -81,7 +81,7 @@ def find_cases_with_problems(
         found = _single(folder, masks)
     else:
         found = _choose(folder, layout).find(folder, masks, need_masks)
-    if not found.cases:
+    if not found.cases and not found.problems:
         raise InputFileError(
             folder,
             "there are no images in this folder.",

@@ -39,6 +39,7 @@ def find(folder: Path, masks: Path | None, training: bool) -> Found:
     cases = [
         Case(name, path, mask_for(name, found_masks), groups.get(name, ""))
         for name, path in images.items()
+        if groups.get(name) != ""
     ]
     return Found(cases, problems)
 
