@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
+from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.dates import Validity, utc_today
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.study import StudySpec, make_classes
@@ -358,3 +359,28 @@ def test_a_study_changes_its_server_only_where_a_person_says_so_and_compares(peo
     ppcmi(*moved, "--fingerprint", people.fingerprint("second"))
     shown = ppcmi("join", "show", *words, *people.home("north"), "--json").json
     assert shown["server"] == "second"
+
+
+@pytest.mark.parametrize("what", ["identity", "client key"])
+def test_of_two_terminals_that_wait_for_a_passphrase_one_writes(
+    people, tmp_path, monkeypatch, what
+):
+    """The other one was told that there is no file yet; what it made is lost, the first stays."""
+    ppcmi, study = people.ppcmi, tmp_path / "study.yaml"
+    StudySpec(name="s", modality="MR", classes=make_classes(["heart"])).save(study)
+    key, identity = tmp_path / "north.ppcmikey", people.root / "north" / "identity.ppcmiid"
+    words, file = {
+        "identity": (("identity", "new", "--name", "north"), identity),
+        "client key": (("key", "new", key, "--study", study, "--site", "north"), key),
+    }[what]
+    ask = Credentials.new_passphrase
+
+    def asked_meanwhile(self, what):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("of the other terminal")
+        return ask(self, what)
+
+    monkeypatch.setattr(Credentials, "new_passphrase", asked_meanwhile)
+    ran = ppcmi(*words, *people.known("north"), code=4)
+    assert "never overwritten" in ran.err and str(file) in ran.err
+    assert file.read_text() == "of the other terminal"
