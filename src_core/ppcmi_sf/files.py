@@ -169,9 +169,7 @@ def sweep_leftovers(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def write_bytes(
-    target: Path, data: bytes, *, mode: int | None = None, new: bool = False
-) -> None:
+def write_bytes(target: Path, data: bytes, *, mode: int | None = None, new: bool = False) -> None:
     """Write a whole file atomically; see :func:`atomic_path`."""
     with atomic_path(target, mode=mode, new=new) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode or 0o666)
