@@ -152,11 +152,12 @@ def steps_of_a_whole() -> Iterator[None]:
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to standard output; ``headings`` that are texts go left, numbers right."""
+    heading = Text(printable(title))
     table = Table(
-        title=Text(printable(title)), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1)
+        title=heading, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1)
     )
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=index > 0)
+    for index, column in enumerate(headings):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index > 0)
     for row in rows:
         table.add_row(*(Text(printable(cell, keep="\n")) for cell in row))
     _results.print(table, soft_wrap=False)

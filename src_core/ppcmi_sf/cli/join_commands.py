@@ -18,7 +18,7 @@ from ppcmi_sf.cli.options import (
     StudyOption,
 )
 from ppcmi_sf.errors import ContactError
-from ppcmi_sf.membership import MembershipList
+from ppcmi_sf.membership import MAX_ASKED_SERIAL, MembershipList
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows import joining
 
@@ -126,7 +126,7 @@ def renew(
     study: StudyOption,
     out: ListOption,
     serial: Annotated[
-        int, typer.Option("--serial", min=1, max=10**9, help="At least this number.")
+        int, typer.Option("--serial", min=1, max=MAX_ASKED_SERIAL, help="At least this number.")
     ] = 1,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,

@@ -11,7 +11,7 @@ from pathlib import Path
 from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.errors import ContactError
 from ppcmi_sf.home import Home, Party
-from ppcmi_sf.membership import JoinRequest, MembershipList
+from ppcmi_sf.membership import MAX_ASKED_SERIAL, MAX_SERIAL, JoinRequest, MembershipList
 from ppcmi_sf.study import StudySpec
 
 
@@ -106,10 +106,16 @@ def renew_list(party: Party, study: StudySpec, out: Path, *, at_least: int = 1) 
     Raises
     ------
     ContactError
-        There is no list yet, or the new one is not valid.
+        There is no list yet, the number is too high, or the new one is not valid.
     ResourceError
         The file cannot be written.
     """
+    if at_least > MAX_ASKED_SERIAL:
+        raise ContactError(
+            f"The number {at_least} of a membership list is too high: it only rises, and ends at "
+            f"{MAX_SERIAL}.",
+            hint=f"Give one just above the sites' last one, at most {MAX_ASKED_SERIAL}.",
+        )
     if party.home.memberships.newest(study.fingerprint, party.identity.fingerprint) is None:
         raise ContactError(
             "There is no membership list of this study here yet.",

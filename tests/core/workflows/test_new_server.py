@@ -5,11 +5,12 @@ from pydantic import SecretStr
 
 from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.errors import ContactError
-from ppcmi_sf.home import Home
+from ppcmi_sf.home import Home, Party
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.membership import MembershipList
 from ppcmi_sf.secretfile import KdfCost
-from ppcmi_sf.workflows.joining import take_over
+from ppcmi_sf.study import StudySpec, make_classes
+from ppcmi_sf.workflows.joining import let_in, renew_list, take_over
 
 STUDY = "ab" * 32
 FIRST, SECOND, NORTH = (Identity.generate(name) for name in ("first", "second", "north"))
@@ -59,3 +60,14 @@ def test_who_says_so_changes_the_server_and_the_old_one_does_not_come_back_by_it
     with pytest.raises(ContactError, match="number 2; number 3 was seen"):
         take_over(north, issue(FIRST, 2), new_server=True)
     assert recipients(north) == ["second"]
+
+
+def test_a_number_that_would_end_the_list_for_good_is_refused(tmp_path):
+    study = StudySpec(name="s", modality="MR", classes=make_classes(["heart"]))
+    server, out = Party(Home(tmp_path / "first"), FIRST), tmp_path / "list"
+    let_in(server, study, NORTH.card, out)
+    with pytest.raises(ContactError, match="too high") as caught:
+        renew_list(server, study, out, at_least=10**9)
+    assert caught.value.hint
+    assert renew_list(server, study, out, at_least=10**6).serial == 10**6
+    assert renew_list(server, study, out).serial == 10**6 + 1
