@@ -91,7 +91,7 @@ def _publish_new(temporary: Path, target: Path) -> None:
     except FileExistsError:
         raise KeyFileError(
             f"{target}: there is a file already, and it is never overwritten; nothing was written.",
-            hint="Perhaps another window or command has just made it. Use that one, or choose "
+            hint="Perhaps another window or program has just made it. Use that one, or choose "
             "another name.",
         ) from None
 
