@@ -15,7 +15,8 @@ from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.store import weights_of
 from ppcmi_sf.share import write_share
 from ppcmi_sf.study import StudySpec
-from ppcmi_sf.workflows.protect import MAX_TRAINING_ITEMS, default_precision
+from ppcmi_sf.workflows.pairs_plan import MAX_TRAINING_ITEMS
+from ppcmi_sf.workflows.protect import default_precision
 
 
 @cache

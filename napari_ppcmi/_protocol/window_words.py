@@ -24,6 +24,8 @@ _PHRASES = (
     (r"'ppcmi site protect --pairs'", "'Encode', with the purpose of training"),
     (r"Use --precision float32; if that fails too, train the autoencoders again",
      "Train the site models again ('Train site models', 'Replace what is there')"),
+    (r"say so with --new-server, and compare the words again",
+     "accept its list in a terminal (user guide, 'Identity, contacts, joining')"),
     (r"say so with --again", "say so when you are asked"),
     (r"to protect its pairs again with --parts \S+?, or train without cross-fitting",
      "to encode its pairs again with 'Patients in separate files' ('More settings' on the Encode "

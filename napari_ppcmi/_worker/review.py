@@ -137,7 +137,8 @@ def _bundle_sizes(
     request: ReviewExport, site: Site, record: TrainingRecord, slices: list[tuple[Case, int]]
 ) -> list[int]:
     """How many items each bundle holds."""
-    from ppcmi_sf.workflows.protect import MAX_TRAINING_ITEMS, default_copies, part_numbers
+    from ppcmi_sf.workflows.pairs_plan import bundle_numbers
+    from ppcmi_sf.workflows.protect import default_copies
 
     if request.purpose == "query":
         return [count for _, count in slices]
@@ -146,15 +147,11 @@ def _bundle_sizes(
         case.name: count * (1 if case.group in record.validation_groups else copies)
         for case, count in slices
     }
-    if request.parts > 1:
-        number = part_numbers([case for case, _ in slices], request.parts, record)
-        return [
-            sum(count for name, count in items.items() if number[name] == part)
-            for part in range(request.parts)
-        ]
-    left = sum(items.values())
-    sizes = [MAX_TRAINING_ITEMS] * (left // MAX_TRAINING_ITEMS)
-    return sizes + [left % MAX_TRAINING_ITEMS] * bool(left % MAX_TRAINING_ITEMS)
+    number = bundle_numbers([case for case, _ in slices], items, request.parts, record)
+    sizes = [0] * (max(number.values()) + 1)
+    for name, count in items.items():
+        sizes[number[name]] += count
+    return sizes
 
 
 def _header_lines(header: BundleHeader) -> Iterable[tuple[str, str]]:

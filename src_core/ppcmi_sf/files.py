@@ -20,7 +20,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ppcmi_sf.errors import ResourceError
+from ppcmi_sf.errors import KeyFileError, ResourceError
 
 DAY_SECONDS = 86400
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.part\.")
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
+def atomic_path(target: Path, *, mode: int | None = None, new: bool = False) -> Iterator[Path]:
     """Give a temporary path to write to; rename it to ``target`` on success.
 
     The temporary name ends in the target's own suffixes, since libraries choose
@@ -44,9 +44,14 @@ def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
         Where the file goes. Its folder is made when it is missing.
     mode
         File mode for the result, such as ``0o600`` for a key.
+    new
+        Never replace a file, not even one that another program makes meanwhile: for secrets, of
+        which there may be no copy.
 
     Raises
     ------
+    KeyFileError
+        ``new``, and there is a file.
     ResourceError
         No space is left, or the folder cannot be written to.
     """
@@ -60,7 +65,10 @@ def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
             os.fsync(handle.fileno())
         if mode is not None:
             temporary.chmod(mode)
-        temporary.replace(target)
+        if new:
+            _publish_new(temporary, target)
+        else:
+            temporary.replace(target)
         _flush_folder(target.parent)
     except OSError as error:
         raise write_error(target, error) from error
@@ -68,6 +76,24 @@ def atomic_path(target: Path, *, mode: int | None = None) -> Iterator[Path]:
         with suppress(OSError):  # there is nothing to remove where nothing could be made
             temporary.unlink()
         _tell_observers(temporary, False)
+
+
+def _publish_new(temporary: Path, target: Path) -> None:
+    """Give a written file its name, if nothing has it."""
+    try:
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links, such as FAT: reserve the name instead
+            os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            temporary.replace(target)
+    except FileExistsError:
+        raise KeyFileError(
+            f"{target}: there is a file already, and it is never overwritten; nothing was written.",
+            hint="Perhaps another window or program has just made it. Use that one, or choose "
+            "another name.",
+        ) from None
 
 
 def observe_temporaries(observer: Callable[[Path, bool], None]) -> None:
@@ -143,17 +169,17 @@ def sweep_leftovers(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def write_bytes(target: Path, data: bytes, *, mode: int | None = None) -> None:
+def write_bytes(target: Path, data: bytes, *, mode: int | None = None, new: bool = False) -> None:
     """Write a whole file atomically; see :func:`atomic_path`."""
-    with atomic_path(target, mode=mode) as temporary:
+    with atomic_path(target, mode=mode, new=new) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode or 0o666)
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(data)
 
 
-def write_text(target: Path, text: str, *, mode: int | None = None) -> None:
+def write_text(target: Path, text: str, *, mode: int | None = None, new: bool = False) -> None:
     """Write a whole UTF-8 file atomically; see :func:`atomic_path`."""
-    write_bytes(target, text.encode(), mode=mode)
+    write_bytes(target, text.encode(), mode=mode, new=new)
 
 
 def write_tensors(target: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str]) -> None:

@@ -130,19 +130,25 @@ class Identity:
                 "Check this computer's date, too.",
             )
 
-    def save(self, path: Path, passphrase: SecretStr) -> None:
+    def save(self, path: Path, passphrase: SecretStr, *, new: bool = False) -> None:
         """Write the identity file under a passphrase, with mode 0600 (atomically).
+
+        Parameters
+        ----------
+        new
+            Never replace a file.
 
         Raises
         ------
         KeyFileError
-            The passphrase has fewer than 8 characters.
+            The passphrase has fewer than 8 characters; or there is a file, and this is new.
         ResourceError
             The file cannot be written.
         """
         record = IdentityRecord(card=self.card.model_dump())
         secret = self.sign_secret + self.encrypt_secret
-        secretfile.seal(Path(path), record.model_dump(), secret, passphrase, self.noun)
+        fields = record.model_dump()
+        secretfile.seal(Path(path), fields, secret, passphrase, self.noun, new=new)
 
     @classmethod
     def load(cls, path: Path, passphrase: SecretStr) -> Identity:

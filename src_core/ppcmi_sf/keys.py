@@ -153,13 +153,18 @@ class ClientKey(_SiteSecret):
                 "replies. Check this computer's date, too.",
             )
 
-    def save(self, path: Path, passphrase: SecretStr) -> None:
+    def save(self, path: Path, passphrase: SecretStr, *, new: bool = False) -> None:
         """Write the key file under a passphrase, with mode 0600 (atomically).
+
+        Parameters
+        ----------
+        new
+            Never replace a file.
 
         Raises
         ------
         KeyFileError
-            The passphrase has fewer than 8 characters.
+            The passphrase has fewer than 8 characters; or there is a file, and this is new.
         ResourceError
             The file cannot be written.
         """
@@ -171,7 +176,8 @@ class ClientKey(_SiteSecret):
             created=self.validity.created.isoformat(),
             expires=self.validity.expires.isoformat(),
         )
-        secretfile.seal(Path(path), record.model_dump(), self.secret, passphrase, self.noun)
+        fields = record.model_dump()
+        secretfile.seal(Path(path), fields, self.secret, passphrase, self.noun, new=new)
 
     @classmethod
     def load(cls, path: Path, passphrase: SecretStr) -> ClientKey:

@@ -11,13 +11,19 @@ Dong, Roth and Su, JRSS B 2022), the same in every arrangement: the keyed transf
 afterwards. Latents have thousands of numbers, so Δ is large, and at levels that leave a mask worth
 having ε is in the thousands: **no protection in the sense of differential privacy**. Whether the
 noise stops a given attack is for the audit to measure.
+
+The numbers are those of :func:`ppcmi_sf.transform.gaussians` from a new 256-bit secret for each
+call and scale. A library's generator would not do: torch's takes 32 bits of its seed on a CPU, so
+whoever sees noised latents could try them all, and take the noise off again.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 import secrets
 from dataclasses import dataclass, field
+from itertools import count
 
 import torch
 from torch import Tensor
@@ -25,11 +31,12 @@ from torch import Tensor
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.transform import gaussians
 
 BOUND = 3.0
 DELTA = 1e-5
 USEFUL_EPSILON = 10.0  # above it, differential privacy promises nothing of use
-SEED_BITS = 63
+SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class LatentNoise:
     level: float
     bound: float = BOUND
     seed: int | None = field(default=None, repr=False)
-    _generator: torch.Generator = field(init=False, repr=False, compare=False)
+    _drawn: count[int] = field(init=False, repr=False, compare=False, default_factory=count)
 
     def __post_init__(self) -> None:
         if not (0 < self.level < math.inf and 0 < self.bound < math.inf):
@@ -83,9 +90,6 @@ class LatentNoise:
                 "Level and bound of the noise on latents are numbers above 0.",
                 hint="Leave the option out for latents without noise.",
             )
-        generator = torch.Generator(device="cpu")
-        generator.manual_seed(secrets.randbits(SEED_BITS) if self.seed is None else self.seed)
-        object.__setattr__(self, "_generator", generator)
 
     @classmethod
     def at(cls, level: float | None) -> LatentNoise | None:
@@ -99,8 +103,15 @@ class LatentNoise:
     def _noisy(self, latents: Tensor) -> Tensor:
         size = latents.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
         bounded = latents * (self.bound / size.clamp_min(self.bound))
-        noise = torch.randn(latents.shape, generator=self._generator).to(latents)
-        return bounded + self.level * noise
+        noise = gaussians(self._secret(), latents.numel()).reshape(latents.shape)
+        return bounded + self.level * torch.from_numpy(noise).to(latents)
+
+    def _secret(self) -> bytes:
+        """What the next numbers are drawn from."""
+        if self.seed is None:
+            return secrets.token_bytes(SECRET_BYTES)
+        text = f"ppcmi-latent-noise/{self.seed}/{next(self._drawn)}"
+        return hashlib.sha256(text.encode()).digest()
 
     def account(self, study: StudySpec, *, sent: int = 1, delta: float = DELTA) -> NoiseAccount:
         """Accounting for one image of which latents leave ``sent`` times, each with new noise.

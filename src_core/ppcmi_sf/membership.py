@@ -28,6 +28,8 @@ MAX_MEMBERS = 256
 MAX_LIST_BYTES = 256 * 1024
 MAX_REQUEST_BYTES = 8192
 LIST_DAYS = 365
+MAX_SERIAL = 10**9
+MAX_ASKED_SERIAL = 10**6  # by a person: enough are left for the changes of a lifetime
 
 _Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
 
@@ -110,7 +112,7 @@ class MembershipList(BaseModel):
     format: Literal["ppcmi-membership"] = "ppcmi-membership"
     version: Literal[1] = 1
     study: Fingerprint
-    serial: Annotated[int, Field(ge=1, le=10**9)]
+    serial: Annotated[int, Field(ge=1, le=MAX_SERIAL)]
     created: str
     expires: str
     server: dict[str, Any]
@@ -151,7 +153,8 @@ class MembershipList(BaseModel):
         Raises
         ------
         ContactError
-            There are more than 256 sites, or two of one name or identity.
+            There are more than 256 sites, or two of one name or identity, or the numbers are
+            used up.
         KeyFileError
             The server's identity has expired.
         """
@@ -159,6 +162,11 @@ class MembershipList(BaseModel):
         if len(members) > MAX_MEMBERS:
             raise ContactError(
                 f"A study has at most {MAX_MEMBERS} sites.", hint="Remove some, or divide it."
+            )
+        if serial > MAX_SERIAL:
+            raise ContactError(
+                f"The membership lists of this study have used all numbers up to {MAX_SERIAL}.",
+                hint="Agree on a study of another name, and let the sites join that.",
             )
         for names in ([c.name for c in members], [c.fingerprint for c in members]):
             if len(set(names)) != len(names):
@@ -218,8 +226,11 @@ class MembershipList(BaseModel):
         fields = strictjson.loads(data.removesuffix(b"\n"), limit=MAX_LIST_BYTES)
         listed = strictjson.read_as(cls, fields)
         listed.validity  # noqa: B018 - parsing is the check
-        if len({card.fingerprint for card in listed.cards}) != len(listed.members):
+        names = [card.name for card in listed.cards]
+        if len({*names}) != len(names) or len(listed.fingerprints) != len(names):
             raise ValueError("a site is there twice")
+        if names != sorted(names):
+            raise ValueError("its sites are not in the order of their names")
         message = signed_message("membership", fields)
         if not listed.server_card.verify(message, bytes.fromhex(listed.signature)):
             raise ValueError("its signature is not the server's")

@@ -78,7 +78,13 @@ def check_passphrase(passphrase: SecretStr) -> None:
 
 
 def seal(
-    path: Path, public: dict[str, Any], secret: bytes, passphrase: SecretStr, noun: str
+    path: Path,
+    public: dict[str, Any],
+    secret: bytes,
+    passphrase: SecretStr,
+    noun: str,
+    *,
+    new: bool = False,
 ) -> None:
     """Write a secret file with mode 0600 (atomically).
 
@@ -88,11 +94,13 @@ def seal(
         Fields that anyone may read; they are authenticated.
     noun
         What it is, for messages: ``client key``.
+    new
+        Never replace a file.
 
     Raises
     ------
     KeyFileError
-        The passphrase is too short.
+        The passphrase is too short; or there is a file, and this is a new secret.
     ResourceError
         The file cannot be written.
     """
@@ -106,7 +114,8 @@ def seal(
     sealed = cipher.encrypt(nonce, secret, strictjson.dumps(fields))
     fields["sealed"] = sealed.hex()
     fields["checksum"] = _checksum(fields)
-    write_text(path, json.dumps(fields, indent=2, ensure_ascii=True) + "\n", mode=0o600)
+    text = json.dumps(fields, indent=2, ensure_ascii=True) + "\n"
+    write_text(path, text, mode=0o600, new=new)
 
 
 def read_public(path: Path, noun: str) -> dict[str, Any]:

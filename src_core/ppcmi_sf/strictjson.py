@@ -22,6 +22,14 @@ MAX_INTEGER = 2**53 - 1  # what every JSON implementation can hold (RFC 8259, se
 _REFUSED = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
+def is_invisible(letter: str) -> bool:
+    """Whether a character is a control character, is not seen, or turns the direction of text.
+
+    Such characters could drive a terminal, or make one name look like another.
+    """
+    return unicodedata.category(letter) in _REFUSED
+
+
 def dumps(value: Any) -> bytes:
     """Spell a value in the one canonical way: sorted keys, no spaces, ASCII alone."""
     text = json.dumps(
@@ -113,7 +121,7 @@ def _integer(text: str) -> int:
 
 def _check(value: Any, depth: int) -> None:
     if isinstance(value, str):
-        if any(unicodedata.category(letter) in _REFUSED for letter in value):
+        if any(is_invisible(letter) for letter in value):
             raise ValueError("a text with invisible or control characters")
     elif isinstance(value, dict | list):
         if depth == 0:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ppcmi_sf.errors import InputFileError, StudyError
 from ppcmi_sf.files import write_text
 from ppcmi_sf.received import read_received
+from ppcmi_sf.strictjson import is_invisible
 
 FORMAT_VERSION: Literal[1] = 1
 MAX_STUDY_BYTES = 64 * 1024
@@ -61,10 +62,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+def _visible(name: str) -> str:
+    if any(is_invisible(letter) for letter in name):
+        raise ValueError("a name has no invisible or control characters")
+    return name
+
+
 class ClassSpec(_Strict):
     """One class of the masks: its name and its colour (``#rrggbb``)."""
 
-    name: Annotated[str, Field(min_length=1, max_length=60)]
+    name: Annotated[str, Field(min_length=1, max_length=60), AfterValidator(_visible)]
     color: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
 
 
@@ -120,7 +127,7 @@ class StudySpec(_Strict):
     """
 
     format: Literal[1] = FORMAT_VERSION
-    name: Annotated[str, Field(min_length=1, max_length=100)]
+    name: Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_visible)]
     modality: Modality
     classes: Annotated[tuple[ClassSpec, ...], Field(min_length=2, max_length=32, strict=False)]
     image_size: Annotated[tuple[int, int], Field(strict=False)] = (256, 256)
@@ -240,14 +247,26 @@ def _first_problem(error: ValidationError, whole: str = "") -> str:
 
 def _load_yaml(text: str) -> object:
     try:
+        # A study needs neither, and a few lines of aliases or merges can cost hours.
+        if any(_refers(event) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            return None
         return yaml.safe_load(text) or {}
     except Exception:  # not YAMLError alone: a bad date is a ValueError, and so on
         return None
 
 
+def _refers(event: yaml.Event) -> bool:
+    """Whether this is an anchor, an alias or a merge key (``<<``)."""
+    if getattr(event, "anchor", None) is not None:
+        return True
+    return isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.style is None
+
+
 def _not_yaml(path: Path) -> InputFileError:
     return InputFileError(
-        path, "not a YAML text.", hint="Ask your partners for the study file again."
+        path,
+        "not a YAML text, or one with aliases or merge keys.",
+        hint="Ask your partners for the study file again.",
     )
 
 

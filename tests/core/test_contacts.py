@@ -77,17 +77,18 @@ def test_a_renewed_card_takes_the_place_of_the_old_one(book):
     assert book.get("north").card == NORTH.card
 
 
-def test_a_site_may_change_its_name_but_not_take_anothers(book):
+@pytest.mark.parametrize("way", ["add", "meet"])
+@pytest.mark.parametrize("name", ["north-west", "south"])
+def test_a_renewed_card_keeps_its_name(book, way, name):
     book.add(NORTH.card)
     book.add(SOUTH.card)
     keys = NORTH.sign_secret, NORTH.encrypt_secret
-    renamed = Identity._make("north-west", *keys, NORTH.card.validity)
+    renamed = Identity._make(name, *keys, NORTH.card.validity)
     assert renamed.fingerprint == NORTH.fingerprint
-    book.add(renamed.card)
-    assert [contact.name for contact in book.all()] == ["north-west", "south"]
-    with pytest.raises(ContactError, match="'south' with another fingerprint"):
-        book.add(Identity._make("south", *keys, NORTH.card.validity).card)
-    assert [contact.name for contact in book.all()] == ["north-west", "south"]
+    with pytest.raises(ContactError, match=f"calls itself '{name}'.* contact 'north'") as caught:
+        getattr(book, way)(renamed.card)
+    assert "ppcmi contact remove north" in caught.value.hint
+    assert [contact.name for contact in book.all()] == ["north", "south"]
 
 
 def test_another_key_under_a_known_name_is_refused_until_the_old_is_removed(book, database):

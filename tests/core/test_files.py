@@ -13,7 +13,7 @@ import warnings
 import pytest
 import torch
 
-from ppcmi_sf.errors import ResourceError
+from ppcmi_sf.errors import KeyFileError, ResourceError
 from ppcmi_sf.files import (
     atomic_path,
     observe_temporaries,
@@ -79,6 +79,53 @@ def test_a_target_that_is_a_folder_is_an_error(tmp_path):
     with pytest.raises(ResourceError):
         write_text(tmp_path / "a", "x")
     assert names(tmp_path) == ["a"]
+
+
+@pytest.fixture(params=["links", "no links"])
+def file_system(request, monkeypatch):
+    """File systems with and without hard links."""
+    if request.param == "no links":
+
+        def refuse(*_places):
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+
+
+@pytest.mark.usefixtures("file_system")
+def test_a_new_secret_never_takes_the_place_of_a_file(tmp_path):
+    target = tmp_path / "new" / "a.ppcmikey"
+    write_bytes(target, b"first", mode=0o600, new=True)
+    if os.name == "posix":
+        assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    with pytest.raises(KeyFileError, match="never overwritten") as caught:
+        write_text(target, "second", mode=0o600, new=True)
+    assert str(target) in caught.value.message and caught.value.hint
+    assert target.read_bytes() == b"first"
+    assert names(target.parent) == ["a.ppcmikey"]
+
+
+@pytest.mark.usefixtures("file_system")
+def test_of_two_that_write_at_once_one_is_told(tmp_path):
+    """Both have looked, and found no file there."""
+    target, told = tmp_path / "a", []
+
+    def write(number, together):
+        try:
+            with atomic_path(target, new=True) as temporary:
+                temporary.write_bytes(bytes([number]))
+                together.wait()
+        except KeyFileError as error:
+            told.append(error)
+
+    together = threading.Barrier(8)
+    threads = [threading.Thread(target=write, args=(n, together)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(told) == 7
+    assert names(tmp_path) == ["a"] and len(target.read_bytes()) == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from scipy.stats import norm
+from scipy.stats import kstest, norm
 
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.latent_noise import LatentNoise
@@ -52,6 +52,31 @@ def test_noise_is_new_each_time_unless_it_has_a_seed():
     assert not torch.equal(first, again(clean)["skip3"])
     seeded = [LatentNoise(1.0, seed=7)(clean)["skip3"] for _ in range(2)]
     assert torch.equal(*seeded)
+
+
+def test_every_bit_of_a_seed_counts():
+    """A generator that takes 32 bits of it could be tried out, and the noise taken off."""
+    clean = pyramid()
+    one, other = (LatentNoise(1.0, seed=seed)(clean)["skip3"] for seed in (7, 7 + 2**32))
+    assert not torch.equal(one, other)
+
+
+def test_noise_of_what_leaves_is_from_256_bits_of_the_system_for_each_scale(monkeypatch):
+    asked = []
+
+    def token_bytes(size):
+        asked.append(size)
+        return bytes([len(asked)]) * size
+
+    monkeypatch.setattr("ppcmi_sf.latent_noise.secrets.token_bytes", token_bytes)
+    LatentNoise(1.0)(pyramid())
+    assert asked == [32, 32]
+
+
+def test_noise_is_normal():
+    clean = LatentPyramid({"skip3": torch.zeros(8, 64, 16, 16)})
+    drawn = LatentNoise(1.0)(clean)["skip3"].flatten().double().numpy()
+    assert kstest(drawn, "norm").pvalue > 1e-6
 
 
 @pytest.mark.parametrize("mu", [0.05, 0.5, 1.0, 4.0])

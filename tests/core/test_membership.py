@@ -223,6 +223,25 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("members", "words"),
+    [
+        ([NORTH.card, Identity.generate("north").card, WEST.card], "there twice"),
+        ([SOUTH.card, NORTH.card], "not in the order of their names"),
+    ],
+)
+def test_a_well_signed_list_has_each_name_once_and_by_name(members, words, tmp_path):
+    data = signed_list(members=[card.model_dump() for card in members])
+    assert words in refused(MembershipList, tmp_path / "list", data).message
+
+
+def test_after_the_last_number_it_is_told_in_words():
+    assert issue(serial=10**9).serial == 10**9
+    with pytest.raises(ContactError, match="used all numbers") as caught:
+        issue(serial=10**9 + 1)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"serial": 0},

@@ -45,6 +45,10 @@ CHANGES = {
 }
 
 
+# A terminal's commands, 8-bit ones, a line break, text that turns its direction, nothing to see.
+UNSEEN = ("\x1b", "\x9b", "\n", "\u202e", "\u200b")
+
+
 def fields(**changes) -> dict:
     plain = yaml.safe_load(FIXED.to_yaml())
     return plain | changes
@@ -105,7 +109,7 @@ WHITE, BLACK = {"name": "a", "color": "#ffffff"}, {"name": "b", "color": "#00000
         ("modality", "PET"),
         ("classes", [WHITE]),
         ("classes", "background"),
-        ("classes", [WHITE] * 2),
+        ("classes", [WHITE, dict(WHITE)]),
         ("classes", [{**WHITE, "name": f"c{n}"} for n in range(33)]),
         ("classes", [WHITE, {**BLACK, "color": "red"}]),
         ("classes", [WHITE, {**BLACK, "extra": 1}]),
@@ -132,6 +136,14 @@ WHITE, BLACK = {"name": "a", "color": "#ffffff"}, {"name": "b", "color": "#00000
         ("use_skips", "yes"),
         ("use_skips", 1),
         ("patient", "Jane Doe"),
+        *[("name", f"a{letter}b") for letter in UNSEEN],
+        *[
+            (
+                "classes",
+                [{"name": f"a{letter}", "color": "#000000"}, {"name": "b", "color": "#000000"}],
+            )
+            for letter in UNSEEN
+        ],
     ],
 )
 def test_an_invalid_field_is_named_with_the_file(field, value, tmp_path):
@@ -177,6 +189,29 @@ def test_a_file_that_is_no_study_is_refused(content, tmp_path):
     with pytest.raises(InputFileError, match=r"study\.yaml") as caught:
         load(tmp_path, content)
     assert caught.value.hint
+
+
+def bomb(merge: str) -> str:
+    """Each line takes the one before twice: 2**60 of the first, if it is resolved."""
+    lines = ["a0: &a0 {x: 1}"]
+    lines += [f"a{n}: &a{n} {merge.replace('?', f'*a{n - 1}')}" for n in range(1, 60)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        bomb("[?, ?]"),
+        bomb("{<<: [?, ?]}"),
+        FIXED.to_yaml().replace("name: Fetal", "name: &a Fetal", 1),
+        FIXED.to_yaml() + "<<: {use_skips: true}\n",
+    ],
+    ids=["aliases", "merges", "an anchor", "a merge key"],
+)
+def test_a_study_with_aliases_or_merge_keys_is_refused_at_once(content, tmp_path, monkeypatch):
+    monkeypatch.setattr(yaml, "safe_load", None)  # which takes for ever
+    with pytest.raises(InputFileError, match="aliases or merge keys"):
+        load(tmp_path, content)
 
 
 def test_yaml_runs_nothing(tmp_path):

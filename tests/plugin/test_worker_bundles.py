@@ -144,9 +144,13 @@ def with_masks(cases):
     return tuple(case.model_copy(update={"mask": masks / case.image.name}) for case in cases)
 
 
-def test_patients_in_separate_files_are_reviewed_as_they_are_written(desk, cases, tmp_path):
+@pytest.mark.parametrize(("parts", "limit"), [(2, 512), (1, 4), (2, 1)])
+def test_bundles_of_patients_are_reviewed_as_they_are_written(
+    desk, cases, tmp_path, monkeypatch, parts, limit
+):
+    monkeypatch.setattr("ppcmi_sf.workflows.pairs_plan.MAX_TRAINING_ITEMS", limit)
     request = ReviewExport(
-        purpose="training", cases=with_masks(cases), recipients=(own(desk),), copies=3, parts=2
+        purpose="training", cases=with_masks(cases), recipients=(own(desk),), copies=3, parts=parts
     )
     review = progress.run(protect.review_export(desk, request))
     assert (review.bundles, review.items) == (2, 6)

@@ -146,6 +146,27 @@ def test_a_list_of_a_server_that_nobody_compared_is_refused(sit, study, tmp_path
     assert not (north.home / "registry.sqlite").exists()
 
 
+def test_a_known_contact_does_not_become_the_server_of_a_study(sit, study, tmp_path):
+    server, north, out = sit("server"), sit("north"), tmp_path / "l.ppcmimembers"
+    let_in(server, north, study, ask(north, study, tmp_path), out)
+    take = {"home": north.home, "study_file": study, "file": out}
+    joining.take_over(north.desk, TakeOver(**take, fingerprint=server.fingerprint))
+    other = sit("other")
+    north.party.home.contacts.add(other.party.identity.card)
+    let_in(other, north, study, ask(north, study, tmp_path), out)
+    for task, request in (
+        (joining.read_membership_list, ReadMembershipList(**take)),
+        (joining.take_over, TakeOver(**take, fingerprint=other.fingerprint)),
+    ):
+        with pytest.raises(ContactError, match="came from 'server' so far") as caught:
+            task(north.desk, request)
+        assert "in a terminal" in Failure.of(caught.value).hint
+    looked = joining.look_at_membership(
+        north.desk, LookAtMembership(home=north.home, study_file=study)
+    )
+    assert looked.server.name == "server"
+
+
 def test_files_of_other_kinds_and_studies_are_refused(sit, study, tmp_path):
     server, north = sit("server"), sit("north")
     file, key = ask(north, study, tmp_path), tmp_path / "north.ppcmikey"

@@ -79,9 +79,11 @@ def renew_list(desk: Desk, request: RenewList) -> MembershipInfo:
 
 def read_membership_list(_desk: Desk, request: ReadMembershipList) -> ComparedCard:
     """Whose list it is."""
-    study = StudySpec.load(request.study_file)
+    study, home = StudySpec.load(request.study_file), Home(request.home)
     listed = joining.read_list(request.file, study)
-    return _compared(Home(request.home), listed.server_card)
+    if home.has_registry:
+        joining.require_same_server(home, listed)
+    return _compared(home, listed.server_card)
 
 
 def take_over(_desk: Desk, request: TakeOver) -> MembershipInfo:

@@ -91,7 +91,7 @@ def create_identity(_desk: Desk, request: CreateIdentity) -> IdentityInfo:
     file = Home(request.home).identity_file
     _require_free(file, "identity")
     identity = Identity.generate(request.name)
-    identity.save(file, request.passphrase)
+    identity.save(file, request.passphrase, new=True)
     return identity_info(identity.card, "Your identity")
 
 
@@ -109,7 +109,7 @@ def create_key(_desk: Desk, request: CreateKey) -> KeyInfo:
     _require_free(request.file, "client key")
     epochs, study = Home(request.home).key_epochs, StudySpec.load(request.study_file).fingerprint
     key = ClientKey.generate(request.site, study, epochs.newest(study, request.site) + 1)
-    key.save(request.file, request.passphrase)
+    key.save(request.file, request.passphrase, new=True)
     epochs.note(key)
     made = _key_info(request.file)
     if key.epoch == 1:
@@ -125,7 +125,7 @@ def rotate_key(_desk: Desk, request: RotateKey) -> KeyInfo:
     epochs.note(key)
     epochs.require_newest(key)
     rotated = key.rotate()
-    rotated.save(request.out, request.passphrase)
+    rotated.save(request.out, request.passphrase, new=True)
     epochs.note(rotated)
     return _key_info(request.out)
 

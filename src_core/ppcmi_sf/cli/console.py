@@ -4,6 +4,9 @@ With ``--json`` standard output holds exactly one JSON object: the result, or
 ``{"error": …, "hint": …, "exit_code": …}`` when there is none. A batch of which
 some cases failed has a result, with these cases under ``failures``, and exits
 with 1. Errors are told on standard error in words, with and without ``--json``.
+
+Names of files and of what others sent are in these texts: a character that could drive the
+terminal or hide something is shown as a replacement character.
 """
 
 from __future__ import annotations
@@ -32,11 +35,13 @@ from rich.text import Text
 from ppcmi_sf.cli.signals import CANCELLED, stoppable
 from ppcmi_sf.errors import PartialFailure, PPCMIError, ResourceError
 from ppcmi_sf.progress import Eta, Job, Progress, run
+from ppcmi_sf.strictjson import is_invisible
 
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
 LINE_SECONDS = 10.0
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _errors = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
 _results = Console(highlight=False, soft_wrap=True, emoji=False)
@@ -55,7 +60,14 @@ _output = _Output()
 
 def say(text: str) -> None:
     """Tell the user something that is not the result."""
-    _errors.print(text, markup=False)
+    _errors.print(printable(text), markup=False)
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """A text with nothing in it that a terminal obeys or nobody sees, but for what is kept."""
+    return "".join(
+        _REPLACEMENT if is_invisible(letter) and letter not in keep else letter for letter in text
+    )
 
 
 def drive(job: Job[Result]) -> Result:
@@ -67,7 +79,7 @@ def drive(job: Job[Result]) -> Result:
         task, eta = bar.add_task("Starting", left=""), Eta()
 
         def show(step: Progress) -> None:
-            text = step.message + _figures(step)
+            text = printable(step.message) + _figures(step)
             left = time_left(eta.seconds_left(step))
             bar.update(task, completed=step.done, total=step.total, description=text, left=left)
 
@@ -116,7 +128,7 @@ def show_result(fields: dict[str, Any], lines: Sequence[str], *, as_json: bool) 
         _output.json_printed = True
         return
     for line in lines:
-        (_errors if _output.of_a_step else _results).print(line, markup=False)
+        (_errors if _output.of_a_step else _results).print(printable(line), markup=False)
 
 
 def _plain(value: Any) -> Any:
@@ -140,13 +152,14 @@ def steps_of_a_whole() -> Iterator[None]:
 
 def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to standard output; ``headings`` that are texts go left, numbers right."""
+    heading = Text(printable(title))
     table = Table(
-        title=Text(title), title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1)
+        title=heading, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1)
     )
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=index > 0)
+    for index, column in enumerate(headings):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=index > 0)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(printable(cell, keep="\n")) for cell in row))
     _results.print(table, soft_wrap=False)
 
 
@@ -209,7 +222,8 @@ def _show_warning(message: Warning | str, *_rest: object, **_more: object) -> No
 def _show_error(error: PPCMIError, *, as_json: bool) -> None:
     listed = failure_fields(error.failures) if isinstance(error, PartialFailure) else []
     for failure in listed:
-        _errors.print(f"  {failure['case']}: {failure['error']}", style="red", markup=False)
+        text = printable(f"  {failure['case']}: {failure['error']}")
+        _errors.print(text, style="red", markup=False)
         say(f"    {failure['hint']}")
     more = {"failures": listed} if listed else {}
     _tell(error.message, error.hint, error.exit_code, as_json=as_json, **more)
@@ -218,7 +232,7 @@ def _show_error(error: PPCMIError, *, as_json: bool) -> None:
 def _tell(message: str, hint: str, exit_code: int, *, as_json: bool, **more: object) -> None:
     cancelled = exit_code == CANCELLED
     text = message if cancelled else f"Error: {message}"
-    _errors.print(text, style="" if cancelled else "bold red", markup=False)
+    _errors.print(printable(text), style="" if cancelled else "bold red", markup=False)
     if hint:
         say(hint)
     if as_json and not _output.json_printed:

@@ -53,7 +53,7 @@ def new(
             hint="Name another folder with --home, or renew it with 'ppcmi identity renew'.",
         )
     identity = Identity.generate(name, valid_from_today(days=valid_days))
-    identity.save(file, credentials.new_passphrase("identity"))
+    identity.save(file, credentials.new_passphrase("identity"), new=True)
     say("Keep a copy of this file and its passphrase: without them nobody can open what is for "
         "you.")  # fmt: skip
     show_result(_fields(file, identity.card), _lines(file, identity.card), as_json=json_output)

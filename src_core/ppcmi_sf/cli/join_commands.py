@@ -18,7 +18,7 @@ from ppcmi_sf.cli.options import (
     StudyOption,
 )
 from ppcmi_sf.errors import ContactError
-from ppcmi_sf.membership import MembershipList
+from ppcmi_sf.membership import MAX_ASKED_SERIAL, MembershipList
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows import joining
 
@@ -85,6 +85,9 @@ def accept(
     list_file: Annotated[Path, typer.Argument(metavar="LIST", help="The server's list.")],
     study: StudyOption,
     fingerprint: FingerprintOption = None,
+    new_server: Annotated[
+        bool, typer.Option("--new-server", help="The study has another mapping server now.")
+    ] = False,
     home: HomeOption = None,
     json_output: JsonOption = False,
 ) -> None:
@@ -92,9 +95,11 @@ def accept(
     spec = StudySpec.load(study)
     place = Credentials(home, None).home
     listed = joining.read_list(list_file, spec)
-    if not joining.is_known(place, listed.server_card):
+    if not new_server:
+        joining.require_same_server(place, listed)  # before anybody is asked to compare
+    if new_server or not joining.is_known(place, listed.server_card):
         require_same(listed.server_card, fingerprint)
-    if not joining.take_over(place, listed):
+    if not joining.take_over(place, listed, new_server=new_server):
         say("Note: you are not in this list. The server will not accept your bundles.")
     show_result(_fields(listed), _lines(listed), as_json=json_output)
 
@@ -121,7 +126,7 @@ def renew(
     study: StudyOption,
     out: ListOption,
     serial: Annotated[
-        int, typer.Option("--serial", min=1, max=10**9, help="At least this number.")
+        int, typer.Option("--serial", min=1, max=MAX_ASKED_SERIAL, help="At least this number.")
     ] = 1,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,

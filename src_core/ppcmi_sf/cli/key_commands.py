@@ -119,7 +119,7 @@ def rotate(
     epochs.note(key)
     epochs.require_newest(key)
     rotated = key.rotate()
-    rotated.save(out, credentials.last_passphrase)
+    rotated.save(out, credentials.last_passphrase, new=True)
     epochs.note(rotated)
     say(f"{file} is of the old epoch now: it opens old replies and makes no new bundles. Make new "
         "training bundles and a new transform share with the new key.")  # fmt: skip
@@ -223,7 +223,7 @@ def share_transform(
 
 
 def _save_new(file: Path, key: ClientKey, credentials: Credentials, *, as_json: bool) -> None:
-    key.save(file, credentials.new_passphrase("client key"))
+    key.save(file, credentials.new_passphrase("client key"), new=True)
     credentials.home.key_epochs.note(key)
     say(BACKUP)
     record = read_key_record(file)

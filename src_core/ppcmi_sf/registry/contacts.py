@@ -50,12 +50,13 @@ class ContactBook:
         self._database = database
 
     def add(self, card: ContactCard) -> None:
-        """Add a card, or renew one of the same keys.
+        """Add a card, or renew one of the same keys. A renewed card keeps its name.
 
         Raises
         ------
         ContactError
-            Another contact has that name, a newer card is there, or it was revoked.
+            Another contact has that name, the contact has another name or a newer card, or it
+            was revoked.
         """
         with self._database.transaction() as connection:
             for known in self._all(connection):
@@ -80,7 +81,7 @@ class ContactBook:
         Raises
         ------
         ContactError
-            Another contact has that name, or it was revoked.
+            Another contact has that name, this one another, or it was revoked.
         """
         known = self.find(card.fingerprint)
         older = known is not None and card.validity.created < known.card.validity.created
@@ -93,6 +94,14 @@ class ContactBook:
             raise ContactError(
                 f"'{known.name}' was revoked on {known.revoked[:10]}.",
                 hint="It needs a new identity. To undo a mistake, remove the contact first.",
+            )
+        if card.name != known.name:
+            # Files are for and from whom a person compared the words with, by that name.
+            raise ContactError(
+                f"This card calls itself '{card.name}', and its owner is the contact "
+                f"'{known.name}': a card keeps its name.",
+                hint="Ask for a card of the old name, or for a new identity. To take the new name, "
+                f"remove the old contact first: 'ppcmi contact remove {known.name}'.",
             )
         if card.validity.created < known.card.validity.created:
             raise ContactError(

@@ -5,7 +5,7 @@ site folder                               server folder
 ========================================  =========================================
 ``study.yaml``                            ``study.yaml``
 ``image_autoencoder.safetensors``         ``mapping_network.safetensors``
-``mask_autoencoder.safetensors``          ``shares/<site>.ppcmishare`` (``escrow`` only)
+``mask_autoencoder.safetensors``          ``shares/*.ppcmishare`` (``escrow`` only)
 ``training.json``: how it was trained
 ``mapping_network.safetensors``, maybe
 ``aligned_encoder.safetensors``, maybe
@@ -224,9 +224,19 @@ class ServerFolder:
         """State of a training that goes on."""
         return self.root / ".mapping_network.checkpoint.safetensors"
 
-    def share_file(self, site: str) -> Path:
-        """Where a site's transform share is kept, encrypted as it came."""
-        return self.root / "shares" / f"{site}{SHARE_SUFFIX}"
+    def share_file(self, link: SiteLink) -> Path:
+        """Where a site's transform share is kept, encrypted as it came.
+
+        Each key and identity of a site has a file of its own, so that a training that fails while
+        it saves leaves the network that is there with its shares.
+        """
+        name = f"{link.name}.{link.transform}.{link.fingerprint[:16]}{SHARE_SUFFIX}"
+        return self.root / "shares" / name
+
+    def _kept_share(self, link: SiteLink) -> Path:
+        """:meth:`share_file`, or where it was in folders of before."""
+        file, before = self.share_file(link), self.root / "shares" / f"{link.name}{SHARE_SUFFIX}"
+        return before if before.is_file() and not file.is_file() else file
 
     def save_network(
         self,
@@ -235,12 +245,22 @@ class ServerFolder:
         links: Iterable[SiteLink],
         shares: Mapping[str, HeldShare],
     ) -> None:
-        """Write a trained network, and the shares that came for it; end its checkpoint."""
-        for site, held in shares.items():
-            held.sealed.save(self.share_file(site))
+        """Write a trained network, and the shares that came for it; end its checkpoint.
+
+        The network is written last: until then, all that the one before needs is there.
+        """
+        links = tuple(links)
+        for link in links:
+            if link.name in shares:
+                shares[link.name].sealed.save(self.share_file(link))
+        study.save(self.study_file)
         save_mapping_network(self.model_file, network, study, links)
-        for path in self.root.glob(f"{self.checkpoint.stem}*{self.checkpoint.suffix}"):
-            path.unlink(missing_ok=True)  # of cross-fitting there are several
+        needed = {self._kept_share(link) for link in links}
+        over = {path for path in self.root.glob(f"shares/*{SHARE_SUFFIX}") if path not in needed}
+        # Of cross-fitting there are several checkpoints.
+        over.update(self.root.glob(f"{self.checkpoint.stem}*{self.checkpoint.suffix}"))
+        for path in over:
+            path.unlink(missing_ok=True)
 
     def load(self, device: torch.device, party: Party) -> tuple[MappingServer, ModelHeader, str]:
         """Load the server; also the header that names its sites, and the network's id.
@@ -268,7 +288,7 @@ class ServerFolder:
         return MappingServer(study, shares, place(network, device)), header, network_id
 
     def _load_share(self, link: SiteLink, study: StudySpec, party: Party) -> TransformShare:
-        path = self.share_file(link.name)
+        path = self._kept_share(link)
         share, sender = read_share(path, party.identity, party.sender)
         study.require(share.study, f"The transform share {path}")
         if share.key_id != link.transform or sender.fingerprint != link.fingerprint:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ppcmi_sf.cards import ContactCard
 from ppcmi_sf.errors import ContactError
 from ppcmi_sf.home import Home, Party
-from ppcmi_sf.membership import JoinRequest, MembershipList
+from ppcmi_sf.membership import MAX_ASKED_SERIAL, MAX_SERIAL, JoinRequest, MembershipList
 from ppcmi_sf.study import StudySpec
 
 
@@ -106,10 +106,16 @@ def renew_list(party: Party, study: StudySpec, out: Path, *, at_least: int = 1) 
     Raises
     ------
     ContactError
-        There is no list yet, or the new one is not valid.
+        There is no list yet, the number is too high, or the new one is not valid.
     ResourceError
         The file cannot be written.
     """
+    if at_least > MAX_ASKED_SERIAL:
+        raise ContactError(
+            f"The number {at_least} of a membership list is too high: it only rises, and ends at "
+            f"{MAX_SERIAL}.",
+            hint=f"Give one just above the sites' last one, at most {MAX_ASKED_SERIAL}.",
+        )
     if party.home.memberships.newest(study.fingerprint, party.identity.fingerprint) is None:
         raise ContactError(
             "There is no membership list of this study here yet.",
@@ -118,16 +124,43 @@ def renew_list(party: Party, study: StudySpec, out: Path, *, at_least: int = 1) 
     return _issue(party, study, _members(party, study), out, at_least=at_least)
 
 
-def take_over(home: Home, listed: MembershipList) -> bool:
-    """At a site: keep a list whose server was compared; tell whether this site is in it.
+def require_same_server(home: Home, listed: MembershipList) -> None:
+    """Refuse a list of another server than the study's: any contact can sign one.
 
     Raises
     ------
     ContactError
-        The server is refused, or the list is older than one that was seen, or has expired.
+        The study's list came from another server so far.
+    """
+    known, server = home.memberships.newest(listed.study), listed.server_card
+    if known is not None and known.server_card.fingerprint != server.fingerprint:
+        before = known.server_card.name
+        raise ContactError(
+            f"The list of this study came from '{before}' so far, and this one is of "
+            f"'{server.name}'.",
+            hint=f"Ask '{before}' over the telephone. If the study has a new mapping server, "
+            "say so with --new-server, and compare the words again.",
+        )
+
+
+def take_over(home: Home, listed: MembershipList, *, new_server: bool = False) -> bool:
+    """At a site: keep a list whose server was compared; tell whether this site is in it.
+
+    Parameters
+    ----------
+    new_server
+        The study may have another mapping server than so far: a person said so.
+
+    Raises
+    ------
+    ContactError
+        The server is refused or another one than so far, or the list is older than one that
+        was seen, or has expired.
     KeyFileError
         There is no identity here.
     """
+    if not new_server:
+        require_same_server(home, listed)
     home.contacts.meet(listed.server_card)  # first: where the server is refused, its list is, too
     home.memberships.keep(listed, issued=False)
     return home.card().fingerprint in listed.fingerprints

@@ -41,10 +41,13 @@ def publish_model(folder: Path, site: ContactCard, out: Path, party: Party) -> P
     Raises
     ------
     PPCMIError
-        The server cannot be loaded, the site did not take part in the training, or the file
-        cannot be written.
+        The site is not in the membership list, the server cannot be loaded, the site did not
+        take part in the training, or the file cannot be written.
     """
     server, header, network_id = ServerFolder(Path(folder)).load(torch.device("cpu"), party)
+    party.home.memberships.require_member(
+        server.study.fingerprint, party.identity.fingerprint, site.fingerprint, site.name
+    )
     link = next((one for one in header.sites if one.fingerprint == site.fingerprint), None)
     if link is None or server.network is None:
         raise ModelFileError(

@@ -1,7 +1,7 @@
 """``ppcmi site protect``: cases to latent bundles that may leave the site.
 
-Query bundles: one per case. Training bundles: all pairs of the site with
-augmented copies, in bundles of a bounded size. File names say nothing.
+Query bundles: one per case. Training bundles: all pairs of the site with augmented copies, each
+patient's in one bundle (:mod:`ppcmi_sf.workflows.pairs_plan`). File names say nothing.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ppcmi_sf.bundle import (
     new_item_id,
     pack_items,
 )
-from ppcmi_sf.data import Case, split_by_group
+from ppcmi_sf.data import Case
 from ppcmi_sf.errors import PPCMIError, ResourceError
 from ppcmi_sf.files import sweep_leftovers
 from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image, slice_axis_for
@@ -37,17 +37,16 @@ from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.dataset import GridSlices, SiteData, load_site_data
 from ppcmi_sf.training.slice_batches import augmenter_for
 from ppcmi_sf.workflows.batches import BATCH, in_batches
-from ppcmi_sf.workflows.folders import SiteFolder, TrainingRecord
+from ppcmi_sf.workflows.folders import SiteFolder
 from ppcmi_sf.workflows.outgoing import Addressed, bundle_path, send
 from ppcmi_sf.workflows.pairs_ledger import PairsEntry, pairs_asked
+from ppcmi_sf.workflows.pairs_plan import Plan, pair_plans
 from ppcmi_sf.workflows.report import ProtectReport
 from ppcmi_sf.workflows.work_lock import work_lock
 
 Pair = tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
-Plan = list[tuple[GridSlices, int, int]]
 
 COPIES = 6  # docs/decisions/0033, as are 8 bits
-MAX_TRAINING_ITEMS = 512  # about 120 MB in int8, 240 in float16 at the paper's size
 
 
 def protect_queries(
@@ -146,9 +145,9 @@ def protect_training_pairs(
 
     Unless told, ``copies`` is that of :func:`default_copies`, and ``precision`` that of
     :func:`default_precision`. The patients that were set apart in the site's own training are
-    marked as validation items and not augmented. With ``parts`` of 2 or more there are so many
-    bundles, and all pairs of a patient are in one of them: a server can then train by
-    cross-fitting (see :mod:`ppcmi_sf.training.cross_fit`). Pairs that are in ``out`` already, of
+    marked as validation items and not augmented. All pairs of a patient are in one bundle, in no
+    order. With ``parts`` of 2 or more there are at least so many bundles: a server can then train
+    by cross-fitting (see :mod:`ppcmi_sf.training.cross_fit`). Pairs that are in ``out`` already, of
     the same files and with the same settings, are not made again. With ``noise``, latents are
     bounded and noised before they are protected.
 
@@ -179,7 +178,7 @@ def protect_training_pairs(
             frame=record.frame,
         )
         report = ProtectReport(failures=list(data.failures))
-        plans = _plans(data, cases, copies, parts, record)
+        plans = pair_plans(data, cases, copies, parts, record)
         total = sum(len(plan) for plan in plans)
         pairs = _PairMaker(site, data, {case.name: case for case in cases}, total, record.seed)
         try:
@@ -281,50 +280,6 @@ def _recipients_and_options(
     found: list[object] = [(addressed.party.identity.fingerprint, addressed.fingerprints)]
     found += [noise] if noise is not None else []
     return [*found, ("parts", parts)] if parts > 1 else found
-
-
-def _plans(
-    data: SiteData, cases: Sequence[Case], copies: int, parts: int, record: TrainingRecord
-) -> list[Plan]:
-    """The pairs of each bundle; with several parts, all pairs of a patient are in one of them."""
-    plan = _plan(data, copies)
-    if parts == 1:
-        return [
-            plan[start : start + MAX_TRAINING_ITEMS]
-            for start in range(0, len(plan), MAX_TRAINING_ITEMS)
-        ]
-    known = {*data.training.cases, *data.validation.cases}
-    number = part_numbers([case for case in cases if case.name in known], parts, record)
-    return [
-        [entry for entry in plan if number[entry[0].cases[entry[1]]] == wanted]
-        for wanted in range(parts)
-    ]
-
-
-def part_numbers(cases: Sequence[Case], parts: int, record: TrainingRecord) -> dict[str, int]:
-    """The bundle that each case's pairs come in, by name; a patient's cases come in one.
-
-    Raises
-    ------
-    PPCMIError
-        There are fewer patients to learn from than parts.
-    """
-    learned = [case for case in cases if case.group not in record.validation_groups]
-    # What is set apart for validation is never learned from, so it may come in any bundle.
-    number = dict.fromkeys((case.name for case in cases), 0)
-    for at, part in enumerate(split_by_group(learned, [1 / parts] * parts, record.seed)):
-        number |= dict.fromkeys((case.name for case in part), at)
-    return number
-
-
-def _plan(data: SiteData, copies: int) -> Plan:
-    """Part, slice and copy of every pair; copy 0 is the slice as it is."""
-    return [
-        (part, index, copy)
-        for part, copies_of_part in ((data.training, copies), (data.validation, 1))
-        for copy in range(copies_of_part)
-        for index in range(len(part))
-    ]
 
 
 def default_copies(study: StudySpec) -> int:

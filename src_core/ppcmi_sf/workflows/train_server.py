@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from ppcmi_sf.errors import ModelFileError
+from ppcmi_sf.errors import ModelFileError, PPCMIError, StudyError
 from ppcmi_sf.home import Party
+from ppcmi_sf.models.store import read_header
 from ppcmi_sf.progress import Job
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.training.contribution_checks import (
@@ -76,11 +77,12 @@ def train_server(
         a bundle's pairs are unusable.
     """
     server_folder = ServerFolder(Path(folder))
-    _require_untrained(server_folder, retrain)
+    _require_untrained(server_folder, study, retrain)
     given = yield from collect(study, bundles, shares, party, again=again or retrain)
     require_memory_for(study, given, cross_fit=cross_fit)
     with work_lock(server_folder.root):
-        _require_untrained(server_folder, retrain)  # another command may have been quicker
+        # Another command may have been quicker.
+        _require_untrained(server_folder, study, retrain)
         pairs = yield from read_pairs(study, given, party)
         contributions = yield from check_contributions(pairs, options.max_site_weight)
         train = train_cross_fitted if cross_fit else train_mapping
@@ -92,7 +94,6 @@ def train_server(
             checkpoint=server_folder.checkpoint,
             signature=given.signature(study.fingerprint, options, cross_fit),
         )
-        study.save(server_folder.study_file)
         server_folder.save_network(network, study, given.links.values(), given.shares)
         given.note(party)
     return ServerTrainingReport(
@@ -103,9 +104,24 @@ def train_server(
     )
 
 
-def _require_untrained(folder: ServerFolder, retrain: bool) -> None:
-    if folder.model_file.is_file() and not retrain:
+def _require_untrained(folder: ServerFolder, study: StudySpec, retrain: bool) -> None:
+    if not folder.model_file.is_file():
+        return
+    if not retrain:
         raise ModelFileError(
             f"{folder.root}: this server is trained already.",
             hint="With --retrain its mapping network is replaced.",
         )
+    if _is_of_another_study(folder, study):
+        # Study and network are two files: a failure between them would leave neither to answer.
+        raise StudyError(
+            f"{folder.root}: this server is trained for another study.",
+            hint="Choose another server folder.",
+        )
+
+
+def _is_of_another_study(folder: ServerFolder, study: StudySpec) -> bool:
+    try:
+        return read_header(folder.model_file).study != study.fingerprint
+    except PPCMIError:  # damaged: nothing is lost when it is replaced
+        return False

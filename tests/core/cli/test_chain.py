@@ -44,8 +44,9 @@ def test_what_lies_where(chain):
         assert chain.header(pairs).kind == "training"
         assert stat.S_IMODE(chain.key(site).stat().st_mode) == 0o600
     shares = files(chain.server / "shares")
-    names = [f"{site}.ppcmishare" for site in SITES]
-    assert [p.name for p in shares] == ([] if chain.arrangement == "blind" else names)
+    pattern = r"(.+)\.[0-9a-f]{16}\.[0-9a-f]{16}\.ppcmishare"  # site, key and identity
+    named = [re.fullmatch(pattern, path.name)[1] for path in shares]
+    assert named == ([] if chain.arrangement == "blind" else list(SITES))
     for name in ("server", *SITES):
         home = files(chain.home(name))
         assert [p.name for p in home] == ["identity.ppcmiid", "registry.sqlite"]

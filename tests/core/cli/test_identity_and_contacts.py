@@ -10,8 +10,10 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
+from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.dates import Validity, utc_today
 from ppcmi_sf.identity import Identity
+from ppcmi_sf.study import StudySpec, make_classes
 
 PASSPHRASE = "korrekt Pferd Batterie"
 
@@ -331,3 +333,54 @@ def test_a_revoked_contact(escrow_chain, ppcmi, tmp_path):
     told = ppcmi(*words, "--out", tmp_path / "m", "--json", code=1).json["failures"]
     assert told and all("'server' was revoked" in failure["error"] for failure in told)
     assert not any((tmp_path / name).exists() for name in ("models", "q", "m"))
+
+
+def test_a_study_changes_its_server_only_where_a_person_says_so_and_compares(people, tmp_path):
+    """To be a contact is not enough: each contact can sign a list of each study."""
+    ppcmi, study = people.ppcmi, tmp_path / "study.yaml"
+    StudySpec(name="s", modality="MR", classes=make_classes(["heart"])).save(study)
+    for name in ("first", "second", "north"):
+        people.new(name)
+    people.add("north", "second")
+    request, words = tmp_path / "r.ppcmijoin", ("--study", study)
+    ppcmi("join", "request", *words, "--out", request, *people.known("north"))
+    accept = {}
+    for name in ("first", "second"):
+        out = tmp_path / f"{name}.ppcmimembers"
+        given = ("--fingerprint", people.fingerprint("north"), "--out", out)
+        ppcmi("join", "approve", request, *words, *given, *people.known(name))
+        accept[name] = ("join", "accept", out, *words, *people.home("north"))
+    ppcmi(*accept["first"], "--fingerprint", people.fingerprint("first"))
+    ran = ppcmi.fails(*accept["second"], code=4, saying="came from 'first' so far")
+    assert "--new-server" in ran.err
+    moved = (*accept["second"], "--new-server")
+    ppcmi.fails(*moved, code=4, saying="Nobody has compared the fingerprint")
+    ppcmi.fails(*moved, "--fingerprint", people.fingerprint("first"), code=4, saying="another")
+    ppcmi(*moved, "--fingerprint", people.fingerprint("second"))
+    shown = ppcmi("join", "show", *words, *people.home("north"), "--json").json
+    assert shown["server"] == "second"
+
+
+@pytest.mark.parametrize("what", ["identity", "client key"])
+def test_of_two_terminals_that_wait_for_a_passphrase_one_writes(
+    people, tmp_path, monkeypatch, what
+):
+    """The other one was told that there is no file yet; what it made is lost, the first stays."""
+    ppcmi, study = people.ppcmi, tmp_path / "study.yaml"
+    StudySpec(name="s", modality="MR", classes=make_classes(["heart"])).save(study)
+    key, identity = tmp_path / "north.ppcmikey", people.root / "north" / "identity.ppcmiid"
+    words, file = {
+        "identity": (("identity", "new", "--name", "north"), identity),
+        "client key": (("key", "new", key, "--study", study, "--site", "north"), key),
+    }[what]
+    ask = Credentials.new_passphrase
+
+    def asked_meanwhile(self, what):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("of the other terminal")
+        return ask(self, what)
+
+    monkeypatch.setattr(Credentials, "new_passphrase", asked_meanwhile)
+    ran = ppcmi(*words, *people.known("north"), code=4)
+    assert "never overwritten" in ran.err and str(file) in ran.err
+    assert file.read_text() == "of the other terminal"

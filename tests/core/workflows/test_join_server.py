@@ -94,8 +94,11 @@ def test_it_is_noted_as_a_training_is(quick):
     run(join(quick, MappingOptions(fit=FitOptions(epochs=1))))
     assert sorted(quick.noted("received")) == sorted(noted)  # noted before, and there once
     assert len(quick.party.home.log.entries()) > log
-    assert ServerFolder(quick.folder).share_file(LATE).is_file()
-    assert not ServerFolder(quick.folder).checkpoint.exists()
+    folder = ServerFolder(quick.folder)
+    links = read_header(folder.model_file).sites
+    assert LATE in {link.name for link in links}
+    assert {folder.share_file(link) for link in links} == set((folder.root / "shares").iterdir())
+    assert not folder.checkpoint.exists()
 
 
 def test_a_bundle_that_was_accepted_before_needs_to_be_asked_for(quick):

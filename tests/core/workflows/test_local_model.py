@@ -24,6 +24,7 @@ from ppcmi_sf.errors import (
 )
 from ppcmi_sf.home import Party
 from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.membership import MembershipList
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import load_model, read_header, save_model, weights_of
@@ -60,6 +61,21 @@ def train_anew(site):
     with torch.no_grad():
         next(model.encoder.parameters()).add_(1e-4)
     save_model(path, model, header)
+
+
+# -- who gets it ------------------------------------------------------------------------
+
+
+def test_a_site_that_was_removed_gets_no_network(server, tmp_path):
+    for serial, names in enumerate((["north", "south-1"], ["south-1"]), 1):
+        members = [server.one.card(name) for name in names]
+        study = server.study.fingerprint
+        listed = MembershipList.make(server.party.identity, study, members, serial)
+        server.party.home.memberships.keep(listed, issued=True)
+        server.publish(names[0], tmp_path / "models")
+    with pytest.raises(UntrustedSenderError, match="'north' does not take part"):
+        server.publish("north", tmp_path / "removed")
+    assert not (tmp_path / "removed").exists()
 
 
 # -- the same masks ---------------------------------------------------------------------

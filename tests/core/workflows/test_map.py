@@ -26,6 +26,7 @@ from ppcmi_sf.errors import (
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.membership import MembershipList
+from ppcmi_sf.models.store import read_header
 from ppcmi_sf.progress import run
 from ppcmi_sf.share import write_share
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
@@ -253,13 +254,15 @@ def test_a_reply_of_several_records_has_every_item_once(
 
 @pytest.mark.parametrize("what", ["swapped", "other epoch", "other key", "missing", "a client key"])
 def test_wrong_shares_in_the_server_s_folder_are_refused(what, server, north, tmp_path):
-    path, key = ServerFolder(server.folder).share_file("north"), north.key
+    folder, key = ServerFolder(server.folder), north.key
+    links = {link.name: link for link in read_header(folder.model_file).sites}
+    path = folder.share_file(links["north"])
     other = {
         "other epoch": ClientKey("north", key.study, 2, key.secret),
         "other key": ClientKey.generate("north", key.study),
     }
     if what == "swapped":
-        shutil.copy(ServerFolder(server.folder).share_file("south-1"), path)
+        shutil.copy(folder.share_file(links["south-1"]), path)
     elif what == "missing":
         path.unlink()
     elif what == "a client key":

@@ -1,9 +1,12 @@
 """The server's training: which bundles and shares it takes."""
 
+import errno
 import shutil
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+import torch
 
 from ppcmi_sf.bundle import open_bundle
 from ppcmi_sf.dates import Validity, utc_today
@@ -15,6 +18,7 @@ from ppcmi_sf.errors import (
     ModelFileError,
     NotRecipientError,
     ReplayError,
+    ResourceError,
     StudyError,
     TrainingError,
     UntrustedSenderError,
@@ -23,11 +27,13 @@ from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.membership import MembershipList
 from ppcmi_sf.models.store import read_header
 from ppcmi_sf.progress import run
-from ppcmi_sf.share import write_share
+from ppcmi_sf.share import read_sealed, write_share
 from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.mapping import MappingOptions
+from ppcmi_sf.workflows.contributions import HeldShare
 from ppcmi_sf.workflows.folders import ServerFolder
 
+CPU = torch.device("cpu")
 SHARE = ".ppcmishare"
 
 
@@ -107,8 +113,69 @@ def test_a_blind_server_takes_no_shares(blind, escrow, open_server, tmp_path):
 
 
 def test_the_server_keeps_shares_as_they_came(server, escrow):
-    for name, path in zip(escrow.keys, escrow.shares, strict=True):
-        assert ServerFolder(server.folder).share_file(name).read_bytes() == path.read_bytes()
+    folder = ServerFolder(server.folder)
+    links = read_header(folder.model_file).sites
+    for link, path in zip(links, escrow.shares, strict=True):
+        assert folder.share_file(link).read_bytes() == path.read_bytes()
+
+
+def retrained(folder, north, party, tmp_path):
+    """What a retraining would save: another network, and a new key of north with its share."""
+    server, header, _ = folder.load(CPU, party)
+    new = north.key.rotate()
+    sealed = read_sealed(share_file(north, tmp_path / f"new{SHARE}", new))
+    share = new.transform_share()
+    links = [
+        link.model_copy(update={"epoch": new.epoch, "transform": share.key_id})
+        if link.name == "north"
+        else link
+        for link in header.sites
+    ]
+    shares = {"north": HeldShare(share, sealed)}
+    with torch.no_grad():
+        next(server.network.parameters()).add_(1)
+    return server.network, server.study, links, shares
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["", "a folder of before"])
+def test_a_disk_that_fills_up_while_a_training_is_saved_leaves_a_server_that_answers(
+    server, north, tmp_path, monkeypatch, before
+):
+    folder, party = ServerFolder(server.folder), server.party
+    if before:  # one share a site, by its name alone
+        for link in read_header(folder.model_file).sites:
+            folder.share_file(link).rename(folder.root / "shares" / f"{link.name}{SHARE}")
+    network_id = folder.load(CPU, party)[2]
+    new = retrained(folder, north, party, tmp_path)
+    replace, left = Path.replace, [0]
+
+    def fill_up(self, target):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", fill_up)
+    writes = 3  # share, study, network
+    for fails in range(writes):
+        left[0] = fails
+        with pytest.raises(ResourceError, match="the disk is full"):
+            folder.save_network(*new)
+        held, _, still = folder.load(CPU, party)
+        assert still == network_id and set(held.shares) == {"north", "south-1", "west.b"}
+    left[0] = writes
+    folder.save_network(*new)
+    held, header, now = folder.load(CPU, party)
+    assert now != network_id and held.shares["north"].epoch == 2
+    assert len(list((folder.root / "shares").iterdir())) == len(header.sites)
+
+
+def test_a_server_of_another_study_is_not_retrained(server, tmp_path):
+    other = server.study.model_copy(update={"name": "another"})
+    with pytest.raises(StudyError, match="trained for another study") as caught:
+        run(server.train(server.folder, study=other, retrain=True))
+    assert caught.value.hint
+    ServerFolder(server.folder).load(CPU, server.party)
 
 
 # -- bundles ----------------------------------------------------------------------------
