@@ -81,6 +81,7 @@ class Jobs(QObject):
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
         self._process: WorkerProcess | None = None
+        self._is_worn = False
         self._unlock: Unlock | None = None
         self._widgets = 0
         self._is_closed = False
@@ -119,8 +120,7 @@ class Jobs(QObject):
         job = Job(self, next(self._numbers), request)
         self._jobs[job.number] = job
         if self._is_closed:  # a page that tidies up may ask once more: nobody waits for it
-            job.is_cancelling = True
-            QTimer.singleShot(0, lambda: self._end(job.number, "cancelled"))
+            self._drop(job)
             return job
         process = self._ensure()
         self._last_use = time.monotonic()
@@ -169,6 +169,8 @@ class Jobs(QObject):
     def close(self) -> None:
         """End the worker with whatever it does. It starts again when a widget is opened."""
         self._is_closed = True
+        for job in list(self._jobs.values()):
+            self._drop(job)
         process, self._process = self._process, None
         self._unlock = None
         self.session.set_locked()
@@ -187,6 +189,7 @@ class Jobs(QObject):
         return self._process
 
     def _start(self) -> WorkerProcess:
+        self._is_worn = False
         process: WorkerProcess
 
         def tell(number: int, event: str, message: object) -> None:
@@ -227,8 +230,19 @@ class Jobs(QObject):
         self._last_use = time.monotonic()
         heavy = isinstance(job.request, _HEAVY) or event == "cancelled"
         heavy = heavy or (isinstance(message, Failure) and message.kind == OUT_OF_MEMORY)
-        if heavy and self._process is not None and self.running is None:
+        self._is_worn = self._is_worn or heavy
+        # Not before quick ones have ended, too: nobody listens to a worker that was given up.
+        if self._is_worn and self._process is not None and not self._jobs:
             self._recycle()
+        self._finish(job, event, message)
+
+    def _drop(self, job: Job) -> None:
+        """End a job that no worker does any more, when who asks for that has come to its end."""
+        self._jobs.pop(job.number, None)
+        job.is_cancelling = True
+        QTimer.singleShot(0, lambda: self._finish(job, "cancelled"))
+
+    def _finish(self, job: Job, event: str, message: Answer | None = None) -> None:
         self._tell(job, event, message)
         job.finished.emit()
         job.deleteLater()

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from qtpy.QtWidgets import QWidget
 
 from napari_ppcmi._jobs import jobs_for, peek_jobs
 from napari_ppcmi._overlay import read_layer
+from napari_ppcmi._protocol.bundles import FolderListing, ScanFolder
 from napari_ppcmi._protocol.images import Mask, OpenedImage, OpenImage, Segment
 from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Failure
@@ -57,6 +59,46 @@ def test_a_job_tells_how_far_it_is_and_can_be_cancelled_in_two_seconds(
     opened = ask(jobs, OpenImage(path=IMAGE))
     assert isinstance(opened, OpenedImage)
     assert jobs.session.is_unlocked
+
+
+def test_a_quick_request_beside_a_job_that_is_cancelled_gets_its_answer(
+    qtbot, viewer_model, unlock_demo, tmp_path: Path
+):
+    demo = unlock_demo(viewer_model)
+    jobs = jobs_for(viewer_model)
+    worker = jobs.worker_pid
+    for number in range(3000):  # so that it takes longer than the cancel
+        (tmp_path / f"{number}.ppcmi").write_bytes(b"no bundle")
+    long = jobs.submit(big_volume(viewer_model))
+    with qtbot.waitSignal(long.progressed, timeout=60_000):
+        pass
+    scan, got = jobs.submit(ScanFolder(folder=tmp_path)), []
+    scan.succeeded.connect(got.append)
+    with qtbot.waitSignal(long.finished, timeout=2000):
+        long.cancel()
+    assert not got, "the scan was too quick to prove anything"
+    qtbot.waitUntil(lambda: bool(got), timeout=60_000)
+    assert isinstance(got[0], FolderListing) and demo.home.is_dir()
+    qtbot.waitUntil(lambda: not psutil.pid_exists(worker), timeout=5000)
+    assert not jobs._jobs and jobs.session.is_unlocked
+
+
+def test_jobs_end_with_the_last_widget_and_the_key_is_locked_in_time_when_one_is_opened_again(
+    qtbot, viewer_model, unlock_demo
+):
+    jobs = jobs_for(viewer_model)
+    dock = QWidget()
+    jobs.attach(dock)
+    unlock_demo(viewer_model)
+    job = jobs.submit(big_volume(viewer_model))
+    with qtbot.waitSignals([job.cancelled, job.finished], timeout=5000):
+        dock.deleteLater()
+    again = QWidget()
+    jobs.attach(again)
+    unlock_demo(viewer_model)
+    jobs._last_use -= 60 * 24
+    jobs._lock_when_idle()
+    qtbot.waitUntil(lambda: not jobs.session.is_unlocked, timeout=5000)
 
 
 def test_after_a_crash_the_next_job_works_and_the_key_is_still_unlocked(
