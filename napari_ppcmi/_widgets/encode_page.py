@@ -74,6 +74,7 @@ class EncodePage(QWidget):
         self._to_keep: list[tuple[LayerImage, Image]] = []
         self.dialog: ReviewDialog | None = None
         self._build()
+        self.panel.idle.connect(self._keep_next)
         listen(self, self._jobs.session.changed, self._show_session)
         self._show_session()
 
@@ -175,7 +176,8 @@ class EncodePage(QWidget):
                 self.cases.add(CaseInfo(name=case_name(path), image=path))
             else:
                 self._to_keep.append((image, layer))
-        self._keep_next()
+        if self.panel.job is None:  # else when it has ended
+            self._keep_next()
 
     def add_paths(self, paths: list[Path]) -> None:
         """Take files and folders."""
@@ -262,7 +264,8 @@ class EncodePage(QWidget):
             self._jobs.session.kept_layers[str(case.image)] = ref(layer), image.frame
             self.cases.add(case)
 
-        self.panel.run(request, kept, disable=[self.review]).finished.connect(self._keep_next)
+        job = self.panel.run(request, kept, disable=[self.review])
+        job.cancelled.connect(self._to_keep.clear)
 
     def _show_session(self) -> None:
         session = self._jobs.session
