@@ -72,6 +72,7 @@ class EncodePage(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         self._to_keep: list[tuple[LayerImage, Image]] = []
+        self._offered: tuple[Path, str] | None = None
         self.dialog: ReviewDialog | None = None
         self._build()
         self.panel.idle.connect(self._keep_next)
@@ -192,10 +193,7 @@ class EncodePage(QWidget):
             self.panel.run(wanted.reviewed, self._show_review, disable=[self.review])
 
     def _wanted(self) -> WriteBundles | None:
-        cases = self.cases.cases
-        items = [self.recipients.item(at) for at in range(self.recipients.count())]
-        ticked = [i.data(_ROLE) for i in items if i.checkState() == Qt.CheckState.Checked]
-        out = self.outbox.path
+        cases, ticked, out = self.cases.cases, self._ticked(), self.outbox.path
         if not cases:
             self.panel.refuse("No image is chosen.", "Take selected layers, files or a folder.")
         elif not ticked:
@@ -206,7 +204,7 @@ class EncodePage(QWidget):
             reviewed = ReviewExport(
                 purpose=self.purpose.currentData(),
                 cases=cases,
-                recipients=tuple(ticked),
+                recipients=ticked,
                 parts=self._parts,
                 noise=self.noise.level,
                 device=self._jobs.session.device,
@@ -273,6 +271,7 @@ class EncodePage(QWidget):
         if session.site is None or session.identity is None:
             self.state.setText("Locked. Unlock key and identity on the Key page first.")
             self.recipients.clear()
+            self._offered = None
             return
         study = session.site.study
         self.state.setText(f"Site {session.site.name}, study {study.name} ({study.arrangement}).")
@@ -281,20 +280,29 @@ class EncodePage(QWidget):
         job.succeeded.connect(self._show_recipients)
 
     def _show_recipients(self, home: HomeInfo) -> None:
+        """List who can be ticked; ticks stay for as long as home and identity are the same."""
         identity = self._jobs.session.identity
-        if identity is None:
-            return
+        if identity is None or home.home != self._jobs.session.home:
+            return  # locked, or another one, meanwhile
+        before, self._offered = self._offered, (home.home, identity.fingerprint)
+        ticked = set(self._ticked()) if before == self._offered else set()
         self.recipients.clear()
         rows = [(c.name, c.fingerprint, c.words) for c in home.contacts if c.state == "valid"]
         here = ("This computer (mapping network here)", identity.fingerprint, identity.words)
+        if before != self._offered and not rows:  # there is nobody to choose among
+            ticked = {identity.fingerprint}
         for name, fingerprint, words in [*rows, here]:
             item = QListWidgetItem(name)
             item.setData(_ROLE, fingerprint)
             item.setToolTip(words)
-            item.setCheckState(Qt.CheckState.Unchecked)
+            is_ticked = fingerprint in ticked
+            item.setCheckState(Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked)
             self.recipients.addItem(item)
-        if self.recipients.count() == 1:
-            self.recipients.item(0).setCheckState(Qt.CheckState.Checked)
+
+    def _ticked(self) -> tuple[str, ...]:
+        """Fingerprints of who can open the files."""
+        items = [self.recipients.item(at) for at in range(self.recipients.count())]
+        return tuple(i.data(_ROLE) for i in items if i.checkState() == Qt.CheckState.Checked)
 
     def _ask_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Choose images")

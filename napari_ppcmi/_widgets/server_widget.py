@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
@@ -59,6 +60,7 @@ class ServerWidget(QWidget):
         super().__init__(parent)
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        self._offered: tuple[Path, str] | None = None
         self._make_training_fields()
         self._make_use_fields()
         self._arrange(scrolled(self))
@@ -260,14 +262,15 @@ class ServerWidget(QWidget):
 
     def _show_session(self) -> None:
         session = self._jobs.session
-        is_open = session.identity is not None
         text = f"You are '{session.identity.name}'." if session.identity else _LOCKED
         self.state.setText(text)
         self._show_buttons()
-        self.contact.clear()
-        if is_open:
-            looked = self._jobs.submit(LookAtHome(home=session.home))
-            looked.succeeded.connect(self._show_contacts)
+        if session.identity is None:
+            self._offered = None
+            self.contact.clear()
+            return
+        looked = self._jobs.submit(LookAtHome(home=session.home))
+        looked.succeeded.connect(self._show_contacts)
 
     def _show_buttons(self) -> None:
         if self.panel.job is None:
@@ -275,7 +278,13 @@ class ServerWidget(QWidget):
                 one.setEnabled(self._jobs.session.identity is not None)
 
     def _show_contacts(self, home: HomeInfo) -> None:
+        """List the sites; the chosen one stays chosen, and none is if it is gone."""
+        identity = self._jobs.session.identity
+        if identity is None or home.home != self._jobs.session.home:
+            return  # locked, or another one, meanwhile
+        before, self._offered = self._offered, (home.home, identity.fingerprint)
+        chosen, was_empty = self.contact.currentText(), not self.contact.count()
         self.contact.clear()
-        for one in home.contacts:
-            if one.state == "valid":
-                self.contact.addItem(one.name)
+        self.contact.addItems([one.name for one in home.contacts if one.state == "valid"])
+        if before == self._offered and not was_empty:
+            self.contact.setCurrentIndex(self.contact.findText(chosen))
