@@ -16,6 +16,14 @@ from qtpy.QtCore import QEventLoop, QObject, Qt, QTimer, Signal
 
 from napari_ppcmi._jobs.process import EVENT_ENDED, WorkerProcess
 from napari_ppcmi._protocol.audit import AuditSite
+from napari_ppcmi._protocol.bundles import FindCases, KeepLayer
+from napari_ppcmi._protocol.images import (
+    ListSeries,
+    MakeThumbnail,
+    OpenImage,
+    OpenKeptMask,
+    SaveMask,
+)
 from napari_ppcmi._protocol.keys import Lock, Unlock, Unlocked
 from napari_ppcmi._protocol.message import OUT_OF_MEMORY, Answer, Failure, Request
 from napari_ppcmi._protocol.training import AlignSite, JoinServer, TrainServer, TrainSite
@@ -26,6 +34,10 @@ CANCEL_MS = 1500
 
 IDLE_CHECK_MS = 5000
 _HEAVY = (TrainSite, AlignSite, TrainServer, JoinServer, AuditSite)
+_WITHOUT_SECRETS = (
+    TrainSite, OpenImage, ListSeries, OpenKeptMask, MakeThumbnail, SaveMask, FindCases, KeepLayer,
+)  # fmt: skip
+"""Long ones that go on when the key is locked: they read images, and write to this computer."""
 
 
 class Job(QObject):
@@ -147,7 +159,10 @@ class Jobs(QObject):
         return got[0] if got else None
 
     def lock(self) -> Job:
-        """Forget everything secret, here and in the worker."""
+        """Forget everything secret, here and in the worker; what works with it is stopped."""
+        for job in list(self._jobs.values()):
+            if not job.request.quick and not isinstance(job.request, _WITHOUT_SECRETS):
+                job.cancel()
         return self.submit(Lock())
 
     def say(self, text: str) -> None:

@@ -152,6 +152,16 @@ class EncodePage(QWidget):
     def _parts(self) -> int:
         return CROSS_FIT_FOLDS if self._is_training and self.apart.isChecked() else 1
 
+    @property
+    def _opened(self) -> tuple[Path | None, str, str]:
+        """Whose bundles would be written now: site folder, key and sender."""
+        session = self._jobs.session
+        return (
+            session.site.folder if session.site else None,
+            session.key.key_id if session.key else "",
+            session.identity.fingerprint if session.identity else "",
+        )
+
     def add_layers(self) -> None:
         """Take the selected image layers; one that is no file yet is saved at the site first."""
         from napari.layers import Image
@@ -201,10 +211,14 @@ class EncodePage(QWidget):
         elif out is None:
             self.panel.refuse("No outbox is chosen.", "Choose the folder that the files go to.")
         else:
+            site_folder, key_id, sender = self._opened
             reviewed = ReviewExport(
                 purpose=self.purpose.currentData(),
                 cases=cases,
                 recipients=ticked,
+                site_folder=site_folder,
+                key_id=key_id,
+                sender=sender,
                 parts=self._parts,
                 noise=self.noise.level,
                 device=self._jobs.session.device,
@@ -214,7 +228,14 @@ class EncodePage(QWidget):
 
     def _show_review(self, review: ExportReview) -> None:
         wanted, site = self._under_review, self._jobs.session.site
-        self.dialog = ReviewDialog(review, site.study.arrangement if site else "", self)
+        of = (wanted.reviewed.site_folder, wanted.reviewed.key_id, wanted.reviewed.sender)
+        if site is None or self._opened != of:
+            self.panel.refuse(
+                "Another site is open by now, or none, so nothing was written.",
+                "Review what leaves once more.",
+            )
+            return
+        self.dialog = ReviewDialog(review, site.study.arrangement, self)
         self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         # Not what the page says by then: it could be changed while the review was being made.
         self.dialog.accepted.connect(

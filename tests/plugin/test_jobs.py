@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QWidget
 
 from napari_ppcmi._jobs import jobs_for, peek_jobs
 from napari_ppcmi._overlay import read_layer
-from napari_ppcmi._protocol.bundles import FolderListing, ScanFolder
+from napari_ppcmi._protocol.bundles import FindCases, FolderListing, ScanFolder
 from napari_ppcmi._protocol.images import Mask, OpenedImage, OpenImage, Segment
 from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Failure
@@ -81,6 +81,22 @@ def test_a_quick_request_beside_a_job_that_is_cancelled_gets_its_answer(
     assert isinstance(got[0], FolderListing) and demo.home.is_dir()
     qtbot.waitUntil(lambda: not psutil.pid_exists(worker), timeout=5000)
     assert not jobs._jobs and jobs.session.is_unlocked
+
+
+def test_locking_stops_what_works_with_the_key_and_nothing_else(
+    qtbot, viewer_model, unlock_demo, tmp_path: Path
+):
+    unlock_demo(viewer_model)
+    jobs = jobs_for(viewer_model)
+    secret = jobs.submit(big_volume(viewer_model))
+    plain, found = jobs.submit(FindCases(paths=(IMAGE,))), []
+    plain.succeeded.connect(found.append)
+    with qtbot.waitSignal(secret.progressed, timeout=60_000):
+        pass
+    with qtbot.waitSignals([secret.cancelled, plain.finished], timeout=10_000):
+        jobs.lock()
+    assert not jobs.session.is_unlocked
+    assert [case.name for case in found[0].cases] == [IMAGE.stem]
 
 
 def test_jobs_end_with_the_last_widget_and_the_key_is_locked_in_time_when_one_is_opened_again(
