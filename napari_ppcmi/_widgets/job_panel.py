@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from qtpy.compat import isalive
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QHBoxLayout,
@@ -16,13 +15,16 @@ from qtpy.QtWidgets import (
 
 from napari_ppcmi._jobs import Job, Jobs
 from napari_ppcmi._protocol.message import Failure, Request, Step
-from napari_ppcmi._widgets.parts import Section, plain
+from napari_ppcmi._widgets.parts import Section, plain, while_there
 
 _STEPS = 1000
 
 
 class JobPanel(QWidget):
     """Runs requests and shows how they go.
+
+    What is said to the page ends with the page, and so do the long jobs that it started: nobody
+    could see or cancel them any more.
 
     Parameters
     ----------
@@ -88,6 +90,7 @@ class JobPanel(QWidget):
         *,
         disable: Sequence[QWidget] = (),
         failed: Callable[[Failure], None] | None = None,
+        cancelled: Callable[[], None] | None = None,
     ) -> Job:
         """Hand over a request.
 
@@ -99,6 +102,8 @@ class JobPanel(QWidget):
             What cannot be used until it has ended.
         failed
             Called besides showing the failure.
+        cancelled
+            Called when the user has stopped it.
         """
         self.clear()
         job = self._jobs.submit(request)
@@ -109,11 +114,15 @@ class JobPanel(QWidget):
             widget.setEnabled(False)
         self._show_job()
         job.progressed.connect(self._show_step)
-        job.succeeded.connect(done)
+        job.succeeded.connect(while_there(self, done))
         job.failed.connect(self.show_failure)
         if failed is not None:
-            job.failed.connect(failed)
-        job.finished.connect(lambda: self._finish(job) if isalive(self) else None)
+            job.failed.connect(while_there(self, failed))
+        if cancelled is not None:
+            job.cancelled.connect(while_there(self, cancelled))
+        job.finished.connect(while_there(self, lambda: self._finish(job)))
+        if not request.quick:
+            self.destroyed.connect(job.cancel)
         return job
 
     def show_failure(self, failure: Failure) -> None:

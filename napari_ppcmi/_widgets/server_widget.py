@@ -20,6 +20,7 @@ from napari_ppcmi._protocol.training import (
     TrainServer,
 )
 from napari_ppcmi._widgets.described_pickers import StudyPicker
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.loss_curve import LossCurve
 from napari_ppcmi._widgets.once_more import offer_again
@@ -60,6 +61,7 @@ class ServerWidget(QWidget):
         super().__init__(parent)
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self._offered: tuple[Path, str] | None = None
         self._make_training_fields()
         self._make_use_fields()
@@ -228,9 +230,8 @@ class ServerWidget(QWidget):
     def _run(self, request: Request, done: Callable[..., None]) -> None:
         self.summary.hide()
         buttons = [self.train, self.join, self.answer, self.publish]
-        job = self.panel.run(request, done, disable=buttons)
+        job = self.panel.run(request, done, disable=buttons, cancelled=self._tell_cancelled)
         offer_again(self, job, request, lambda anew, _names: self._run(anew, done))
-        job.cancelled.connect(lambda: self._tell(_CANCELLED))
         self.panel.pause.setVisible(isinstance(request, TrainServer | JoinServer))
 
     def _trained(self, trained: ServerTrained) -> None:
@@ -255,6 +256,9 @@ class ServerWidget(QWidget):
     def _published(self, result: BatchResult) -> None:
         names = ", ".join(path.name for path in result.written)
         self._tell(f"The network is written: {names}. Send it to the site.")
+
+    def _tell_cancelled(self) -> None:
+        self._tell(_CANCELLED)
 
     def _tell(self, text: str) -> None:
         self.summary.setText(text)
