@@ -13,6 +13,7 @@ import pytest
 from qtpy.QtWidgets import QWidget
 
 from napari_ppcmi._jobs import jobs_for, peek_jobs
+from napari_ppcmi._jobs.jobs import CANCEL_MS
 from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._protocol.bundles import FindCases, FolderListing, ScanFolder
 from napari_ppcmi._protocol.images import Mask, OpenedImage, OpenImage, Segment
@@ -81,6 +82,21 @@ def test_a_quick_request_beside_a_job_that_is_cancelled_gets_its_answer(
     assert isinstance(got[0], FolderListing) and demo.home.is_dir()
     qtbot.waitUntil(lambda: not psutil.pid_exists(worker), timeout=5000)
     assert not jobs._jobs and jobs.session.is_unlocked
+
+
+def test_a_job_that_waits_is_cancelled_without_the_one_that_runs(qtbot, viewer_model, unlock_demo):
+    unlock_demo(viewer_model)
+    jobs = jobs_for(viewer_model)
+    runs, waits = jobs.submit(big_volume(viewer_model)), jobs.submit(big_volume(viewer_model))
+    with qtbot.waitSignal(runs.progressed, timeout=60_000):
+        pass
+    worker = jobs.worker_pid
+    with qtbot.waitSignals([waits.cancelled, waits.finished], timeout=2000):
+        waits.cancel()
+    qtbot.wait(CANCEL_MS + 500)  # by then a worker that does not answer is ended by force
+    assert jobs.running is runs and jobs.worker_pid == worker
+    runs.cancel()
+    qtbot.waitUntil(lambda: jobs.running is None, timeout=2000)
 
 
 def test_locking_stops_what_works_with_the_key_and_nothing_else(
