@@ -33,6 +33,8 @@ CANCEL_MS = 1500
 """So long a cancelled job may take to tidy up before the worker is ended by force."""
 
 IDLE_CHECK_MS = 5000
+_UNLOCK_AGAIN = 0
+"""Number of what a fresh worker is asked first, where the one before had a key open."""
 _HEAVY = (TrainSite, AlignSite, TrainServer, JoinServer, AuditSite)
 _WITHOUT_SECRETS = (
     TrainSite, OpenImage, ListSeries, OpenKeptMask, MakeThumbnail, SaveMask, FindCases, KeepLayer,
@@ -82,6 +84,9 @@ class Jobs(QObject):
     """
 
     status_changed = Signal(str)
+
+    key_lost = Signal(object)
+    """A :class:`Failure`: why what was open in the worker before is not open in a fresh one."""
 
     _event = Signal(object, int, str, object)
 
@@ -213,7 +218,7 @@ class Jobs(QObject):
 
         process = WorkerProcess(tell)
         if self._unlock is not None:  # the one before had it open
-            process.submit(0, self._unlock)
+            process.submit(_UNLOCK_AGAIN, self._unlock)
         return process
 
     def _recycle(self) -> None:
@@ -235,8 +240,17 @@ class Jobs(QObject):
             self.status_changed.emit(self.status)
         elif event == "progress" and number in self._jobs:
             self._jobs[number].progressed.emit(message)
+        elif number == _UNLOCK_AGAIN and event == "failed":
+            self._lose_key(message)
         elif number in self._jobs:
             self._end(number, event, message)
+
+    def _lose_key(self, failure: Failure) -> None:
+        self._unlock = None
+        self.session.set_locked()
+        told = f"Locked, since key and identity could not be opened again. {failure.message}"
+        self.say(told)
+        self.key_lost.emit(Failure(message=told, hint=failure.hint, kind=failure.kind))
 
     def _end(self, number: int, event: str, message: Answer | None = None) -> None:
         job = self._jobs.pop(number, None)

@@ -19,6 +19,7 @@ from napari_ppcmi._protocol.bundles import FindCases, FolderListing, ScanFolder
 from napari_ppcmi._protocol.images import Mask, OpenedImage, OpenImage, Segment
 from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._widgets.key_page import KeyPage
 from ppcmi_sf.data.sample import sample_data_folder
 
 IMAGE = sample_data_folder() / "ultrasound" / "images" / "north_000.png"
@@ -148,6 +149,24 @@ def test_after_a_crash_the_next_job_works_and_the_key_is_still_unlocked(
     mask = ask(jobs, big_volume(viewer_model, slices=2))
     assert isinstance(mask, Mask)
     assert mask.arrays[0].shape == mask.geometry.shape
+
+
+def test_a_key_that_a_fresh_worker_cannot_open_is_locked_and_the_reason_told(
+    qtbot, viewer_model, unlock_demo
+):
+    demo = unlock_demo(viewer_model)
+    jobs, page = jobs_for(viewer_model), KeyPage(viewer_model)
+    qtbot.addWidget(page)
+    demo.key_file.unlink()
+    job = jobs.submit(big_volume(viewer_model))
+    with qtbot.waitSignal(job.finished, timeout=20_000):
+        os.kill(jobs.worker_pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    assert jobs.session.is_unlocked
+    jobs.submit(LookAtHome(home=demo.home))
+    qtbot.waitUntil(lambda: not jobs.session.is_unlocked, timeout=20_000)
+    told = page.panel.error.text()
+    assert "Locked, since" in told and demo.key_file.name in told
+    assert jobs._unlock is None
 
 
 def test_an_error_is_a_sentence_with_a_hint_and_no_traceback(viewer_model, ask, tmp_path: Path):
