@@ -169,6 +169,26 @@ def test_a_key_that_a_fresh_worker_cannot_open_is_locked_and_the_reason_told(
     assert jobs._unlock is None
 
 
+@pytest.mark.parametrize(
+    ("error", "told"), [(OSError("gone"), "could not be read"), (MemoryError(), "enough memory")]
+)
+def test_a_layer_that_cannot_be_read_ends_its_job_and_no_other(
+    qtbot, viewer_model, ask, tmp_path: Path, error, told
+):
+    class Lazy:
+        """As dask's: its values come from a file when they are wanted."""
+
+        def __array__(self, *_given, **_named):
+            raise error
+
+    jobs = jobs_for(viewer_model)
+    request = big_volume(viewer_model, slices=1)
+    failure = ask(jobs, request.model_copy(update={"arrays": (Lazy(),)}))
+    assert isinstance(failure, Failure)
+    assert told in failure.message and "'volume'" in failure.message and failure.hint
+    assert isinstance(ask(jobs, LookAtHome(home=tmp_path)), HomeInfo)
+
+
 def test_an_error_is_a_sentence_with_a_hint_and_no_traceback(viewer_model, ask, tmp_path: Path):
     torn = tmp_path / "torn.png"
     torn.write_bytes(IMAGE.read_bytes()[:200])
