@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 from qtpy.compat import isalive
 
+from napari_ppcmi import _preferences
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._protocol.images import Segment
@@ -57,11 +58,13 @@ def test_two_windows_work_side_by_side(make_napari_viewer, qtbot, unlock_demo):
         jobs_for(viewer).close()
 
 
-def test_the_key_is_locked_when_nothing_was_done_for_a_while(qtbot, viewer_model, unlock_demo):
+def test_the_key_is_locked_when_nothing_was_done_for_a_while(
+    qtbot, viewer_model, unlock_demo, monkeypatch
+):
     unlock_demo(viewer_model)
     jobs = jobs_for(viewer_model)
     assert jobs.session.is_unlocked
-    jobs.session.preferences.lock_minutes = 1 / 60_000
+    monkeypatch.setattr(_preferences, "_from_napari", lambda: {"lock_minutes": 1 / 60_000})
     qtbot.waitUntil(lambda: "Locked" in jobs.status, timeout=20_000)
     assert not jobs.session.is_unlocked and jobs.session.key is None
     assert jobs._unlock is None
