@@ -16,7 +16,10 @@ from napari_ppcmi._protocol.images import Segment
 from napari_ppcmi._widgets.membership_dialog import MembershipDialog
 from napari_ppcmi._widgets.segment_widget import SegmentWidget
 from napari_ppcmi._widgets.train_widget import TrainWidget
+from napari_ppcmi._widgets.workspace import Workspace
 from ppcmi_sf.data.sample import sample_data_folder
+
+PAGES = 4  # of the workspace
 
 
 def long_job(viewer):
@@ -79,8 +82,8 @@ def test_a_dock_that_is_closed_ends_its_job_and_the_last_one_the_key(
     make_napari_viewer, qtbot, unlock_demo
 ):
     viewer = make_napari_viewer()
-    train, segment = TrainWidget(viewer), SegmentWidget(viewer)
-    docks = [viewer.window.add_dock_widget(one) for one in (train, segment)]
+    train, workspace = TrainWidget(viewer), Workspace(viewer)
+    docks = [viewer.window.add_dock_widget(one) for one in (train, workspace)]
     unlock_demo(viewer)
     jobs, told = jobs_for(viewer), []
     worker = jobs.worker_pid
@@ -89,11 +92,11 @@ def test_a_dock_that_is_closed_ends_its_job_and_the_last_one_the_key(
         pass
     with qtbot.waitSignals([job.cancelled, job.finished], timeout=2000):
         docks[0].destroyOnClose()  # what its x does
-    assert not told and jobs.session.is_unlocked and jobs._widgets == 1
+    assert not told and jobs.session.is_unlocked and jobs._widgets == PAGES
     docks[1].setFloating(True)
     docks[1].setFloating(False)
     qtbot.wait(50)
-    assert jobs._widgets == 1  # it has a dock all the time
+    assert jobs._widgets == PAGES  # it has a dock all the time
     docks[1].destroyOnClose()
     qtbot.waitUntil(lambda: not jobs.session.is_unlocked, timeout=2000)
     qtbot.waitUntil(lambda: jobs.worker_pid is None and not psutil.pid_exists(worker), timeout=5000)
