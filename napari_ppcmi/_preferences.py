@@ -46,9 +46,13 @@ class Preferences(BaseModel):
                 chosen = cls.model_validate_json(path.read_text(encoding="utf-8"))
         except (OSError, ValidationError, UnicodeDecodeError):
             pass  # a fresh start; the next choice writes it anew
-        for name, value in _from_napari().items():
-            setattr(chosen, name, value)
+        chosen.follow_napari()
         return chosen
+
+    def follow_napari(self) -> None:
+        """Take over the habits as napari's dialog has them now."""
+        for name, value in _from_napari().items():
+            setattr(self, name, value)
 
     def remember(self, **places: Path | None) -> None:
         """Keep places for the next start, if they can be kept."""

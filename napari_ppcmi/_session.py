@@ -23,8 +23,7 @@ class Session:
     """Bundles or masks came about: ``outbox``, ``inbox`` or ``masks``."""
 
     def __init__(self, preferences: Preferences | None = None) -> None:
-        self.preferences = preferences or Preferences.load()
-        self.device: str = self.preferences.device
+        self._preferences = preferences or Preferences.load()
         self._take_remembered_places()
         self.key: KeyInfo | None = None
         self.identity: IdentityInfo | None = None
@@ -32,6 +31,17 @@ class Session:
         self.is_demo = False
         self.kept_layers: dict[str, tuple[weakref.ref[Any], int | None]] = {}
         """Layers, and frames of them, by the path that each was saved to for a query."""
+
+    @property
+    def preferences(self) -> Preferences:
+        """What is remembered; habits as they are now, for a change takes effect at once."""
+        self._preferences.follow_napari()
+        return self._preferences
+
+    @property
+    def device(self) -> str:
+        """What jobs that begin now compute on."""
+        return self.preferences.device
 
     @property
     def is_unlocked(self) -> bool:

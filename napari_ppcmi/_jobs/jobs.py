@@ -16,6 +16,14 @@ from qtpy.QtCore import QEventLoop, QObject, Qt, QTimer, Signal
 
 from napari_ppcmi._jobs.process import EVENT_ENDED, WorkerProcess
 from napari_ppcmi._protocol.audit import AuditSite
+from napari_ppcmi._protocol.bundles import FindCases, KeepLayer
+from napari_ppcmi._protocol.images import (
+    ListSeries,
+    MakeThumbnail,
+    OpenImage,
+    OpenKeptMask,
+    SaveMask,
+)
 from napari_ppcmi._protocol.keys import Lock, Unlock, Unlocked
 from napari_ppcmi._protocol.message import OUT_OF_MEMORY, Answer, Failure, Request
 from napari_ppcmi._protocol.training import AlignSite, JoinServer, TrainServer, TrainSite
@@ -25,7 +33,13 @@ CANCEL_MS = 1500
 """So long a cancelled job may take to tidy up before the worker is ended by force."""
 
 IDLE_CHECK_MS = 5000
+_UNLOCK_AGAIN = 0
+"""Number of what a fresh worker is asked first, where the one before had a key open."""
 _HEAVY = (TrainSite, AlignSite, TrainServer, JoinServer, AuditSite)
+_WITHOUT_SECRETS = (
+    TrainSite, OpenImage, ListSeries, OpenKeptMask, MakeThumbnail, SaveMask, FindCases, KeepLayer,
+)  # fmt: skip
+"""Long ones that go on when the key is locked: they read images, and write to this computer."""
 
 
 class Job(QObject):
@@ -71,6 +85,9 @@ class Jobs(QObject):
 
     status_changed = Signal(str)
 
+    key_lost = Signal(object)
+    """A :class:`Failure`: why what was open in the worker before is not open in a fresh one."""
+
     _event = Signal(object, int, str, object)
 
     def __init__(self, session: Session) -> None:
@@ -81,6 +98,7 @@ class Jobs(QObject):
         self._numbers = itertools.count(1)
         self._jobs: dict[int, Job] = {}
         self._process: WorkerProcess | None = None
+        self._is_worn = False
         self._unlock: Unlock | None = None
         self._widgets = 0
         self._is_closed = False
@@ -119,8 +137,7 @@ class Jobs(QObject):
         job = Job(self, next(self._numbers), request)
         self._jobs[job.number] = job
         if self._is_closed:  # a page that tidies up may ask once more: nobody waits for it
-            job.is_cancelling = True
-            QTimer.singleShot(0, lambda: self._end(job.number, "cancelled"))
+            self._drop(job)
             return job
         process = self._ensure()
         self._last_use = time.monotonic()
@@ -147,7 +164,10 @@ class Jobs(QObject):
         return got[0] if got else None
 
     def lock(self) -> Job:
-        """Forget everything secret, here and in the worker."""
+        """Forget everything secret, here and in the worker; what works with it is stopped."""
+        for job in list(self._jobs.values()):
+            if not job.request.quick and not isinstance(job.request, _WITHOUT_SECRETS):
+                job.cancel()
         return self.submit(Lock())
 
     def say(self, text: str) -> None:
@@ -169,6 +189,8 @@ class Jobs(QObject):
     def close(self) -> None:
         """End the worker with whatever it does. It starts again when a widget is opened."""
         self._is_closed = True
+        for job in list(self._jobs.values()):
+            self._drop(job)
         process, self._process = self._process, None
         self._unlock = None
         self.session.set_locked()
@@ -187,6 +209,7 @@ class Jobs(QObject):
         return self._process
 
     def _start(self) -> WorkerProcess:
+        self._is_worn = False
         process: WorkerProcess
 
         def tell(number: int, event: str, message: object) -> None:
@@ -195,7 +218,7 @@ class Jobs(QObject):
 
         process = WorkerProcess(tell)
         if self._unlock is not None:  # the one before had it open
-            process.submit(0, self._unlock)
+            process.submit(_UNLOCK_AGAIN, self._unlock)
         return process
 
     def _recycle(self) -> None:
@@ -217,8 +240,17 @@ class Jobs(QObject):
             self.status_changed.emit(self.status)
         elif event == "progress" and number in self._jobs:
             self._jobs[number].progressed.emit(message)
+        elif number == _UNLOCK_AGAIN and event == "failed":
+            self._lose_key(message)
         elif number in self._jobs:
             self._end(number, event, message)
+
+    def _lose_key(self, failure: Failure) -> None:
+        self._unlock = None
+        self.session.set_locked()
+        told = f"Locked, since key and identity could not be opened again. {failure.message}"
+        self.say(told)
+        self.key_lost.emit(Failure(message=told, hint=failure.hint, kind=failure.kind))
 
     def _end(self, number: int, event: str, message: Answer | None = None) -> None:
         job = self._jobs.pop(number, None)
@@ -227,8 +259,19 @@ class Jobs(QObject):
         self._last_use = time.monotonic()
         heavy = isinstance(job.request, _HEAVY) or event == "cancelled"
         heavy = heavy or (isinstance(message, Failure) and message.kind == OUT_OF_MEMORY)
-        if heavy and self._process is not None and self.running is None:
+        self._is_worn = self._is_worn or heavy
+        # Not before quick ones have ended, too: nobody listens to a worker that was given up.
+        if self._is_worn and self._process is not None and not self._jobs:
             self._recycle()
+        self._finish(job, event, message)
+
+    def _drop(self, job: Job) -> None:
+        """End a job that no worker does any more, when who asks for that has come to its end."""
+        self._jobs.pop(job.number, None)
+        job.is_cancelling = True
+        QTimer.singleShot(0, lambda: self._finish(job, "cancelled"))
+
+    def _finish(self, job: Job, event: str, message: Answer | None = None) -> None:
         self._tell(job, event, message)
         job.finished.emit()
         job.deleteLater()

@@ -14,9 +14,14 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
 from napari_ppcmi._protocol.message import (
     EVENT_WRITING,
     EVENT_WRITTEN,
+    OUT_OF_MEMORY,
+    Array,
+    Failure,
     Message,
     Request,
     from_head,
@@ -107,10 +112,20 @@ class WorkerProcess:
                     if self._closing:
                         break
                     head, arrays = self._outgoing.pop(0)
-                self._wire.send(head, arrays)
+                plain = self._read(head, arrays)
+                if plain is not None:
+                    self._wire.send(head, plain)
         except Closed:
             pass  # the receiving thread tells
         self._wire.close()
+
+    def _read(self, head: dict[str, Any], arrays: tuple[Any, ...]) -> list[Array] | None:
+        """The values of arrays, which may be read from a file only now; tells why if not."""
+        try:
+            return [np.ascontiguousarray(array) for array in arrays]
+        except Exception as error:  # whatever the library that reads them raises
+            self._on_event(head["job"], "failed", _unread(head["body"].get("name", ""), error))
+            return None
 
     def _receive(self) -> None:
         with suppress(Closed):
@@ -141,3 +156,19 @@ class WorkerProcess:
             self._half_written.add(path)
         else:
             self._half_written.discard(path)
+
+
+def _unread(name: str, error: Exception) -> Failure:
+    what = f"'{name}'" if name else "The layer"
+    if isinstance(error, MemoryError):
+        return Failure(
+            message=f"{what}: there is not enough memory to take all of it to the worker.",
+            hint="Close other images or programs, or take a smaller part of it.",
+            kind=OUT_OF_MEMORY,
+        )
+    return Failure(
+        message=f"{what}: its values could not be read from where the layer gets them.",
+        hint="Check that the files behind the layer are still there, then open it anew.",
+        details=type(error).__name__,
+        kind=type(error).__name__,
+    )

@@ -63,6 +63,9 @@ class ReviewExport(Request):
     ----------
     recipients
         Fingerprints; this site's own stands for the mapping network on this computer.
+    site_folder, key_id, sender
+        Whose it is: what was open when it was asked for, ``sender`` as a fingerprint. When
+        another one is open by then, it is refused; what is not told is not compared.
     parts
         Training pairs in so many bundles, each patient in one of them.
     noise
@@ -72,6 +75,9 @@ class ReviewExport(Request):
     purpose: Purpose
     cases: tuple[CaseInfo, ...]
     recipients: tuple[str, ...]
+    site_folder: Path | None = None
+    key_id: str = ""
+    sender: str = ""
     copies: int | None = None
     parts: Parts = 1
     noise: NoiseLevel = 0.0

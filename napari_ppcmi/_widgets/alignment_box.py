@@ -70,11 +70,18 @@ class AlignmentBox(Section):
             )
             return
         request = AlignSite(data=self.data.path, device=self._jobs.session.device)
-        job = self._panel.run(request, self._done, disable=[self.fit, *self._others])
-        job.cancelled.connect(lambda: self._tell(_CANCELLED))
+        self._panel.run(
+            request,
+            self._done,
+            disable=[self.fit, *self._others],
+            cancelled=self._tell_cancelled,
+        )
 
     def _done(self, aligned: SiteAligned) -> None:
         self._tell("\n".join(filter(None, (_summary(aligned), left_out(aligned.problems)))))
+
+    def _tell_cancelled(self) -> None:
+        self._tell(_CANCELLED)
 
     def _tell(self, text: str) -> None:
         self.summary.setText(text)

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QPushButton, QRadioButton, QVBoxLayout, QWidget
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.audit import Audited, AuditSite
 from napari_ppcmi._widgets.audit_parts import AttackChoice, AuditResults, PartnerFolders
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.noise_box import NoiseBox
 from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
@@ -41,6 +42,7 @@ class AuditWidget(QWidget):
         super().__init__(parent)
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self._make_fields()
         self._arrange(scrolled(self))
         listen(self, self._jobs.session.changed, self._show_site)
@@ -114,8 +116,7 @@ class AuditWidget(QWidget):
         if request is not None:
             self.summary.hide()
             self.results.hide()
-            job = self.panel.run(request, self._show, disable=[self.run])
-            job.cancelled.connect(lambda: self._tell(_CANCELLED))
+            self.panel.run(request, self._show, disable=[self.run], cancelled=self._tell_cancelled)
 
     def _request(self) -> AuditSite | None:
         """What is asked for, or ``None`` after telling what is missing."""
@@ -149,6 +150,9 @@ class AuditWidget(QWidget):
 
     def _show(self, found: Audited) -> None:
         self.results.fill(found)
+
+    def _tell_cancelled(self) -> None:
+        self._tell(_CANCELLED)
 
     def _tell(self, text: str) -> None:
         self.summary.setText(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qtpy.QtCore import QFileSystemWatcher, QTimer, Signal
+from qtpy.QtCore import QFileSystemWatcher, QItemSelectionModel, QTimer, Signal
 from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_ppcmi._jobs import Jobs
@@ -15,6 +15,7 @@ _SETTLE_MS = 300  # files come in bursts
 _ROWS_SHOWN = 5
 _HEADINGS = ("Kind", "From", "Written", "State")
 _NAMES = {"sent": "Files in the outbox", "came": "Files in the inbox"}
+_SELECT = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
 _KINDS = {
     "query": "question",
     "reply": "reply",
@@ -79,12 +80,18 @@ class BundleTable(QWidget):
 
     def selected(self) -> list[BundleInfo]:
         """The selected bundles, or all if none is selected."""
+        return self.chosen() or list(self.bundles)
+
+    def chosen(self) -> list[BundleInfo]:
+        """The selected bundles, and no others."""
         rows = sorted({index.row() for index in self.table.selectedIndexes()})
-        return [self.bundles[row] for row in rows] or list(self.bundles)
+        return [self.bundles[row] for row in rows]
 
     def _show(self, listing: FolderListing) -> None:
         if self._folder is not None and listing.folder != self._folder:
             return  # of a folder that was left meanwhile
+        chosen = {bundle.file for bundle in self.chosen()}
+        self.table.clearSelection()  # it is of rows, and these are other files' from now on
         self.bundles = [b for b in listing.bundles if not self._kinds or b.kind in self._kinds]
         self.table.setRowCount(len(self.bundles))
         for row, bundle in enumerate(self.bundles):
@@ -99,8 +106,16 @@ class BundleTable(QWidget):
                 item = QTableWidgetItem(text)
                 item.setToolTip(tip)
                 self.table.setItem(row, column, item)
+        self._select(chosen)
         self._tell_problem()
         self.listed.emit()
+
+    def _select(self, files: set[Path]) -> None:
+        selection, model = self.table.selectionModel(), self.table.model()
+        assert selection is not None and model is not None
+        for row, bundle in enumerate(self.bundles):
+            if bundle.file in files:
+                selection.select(model.index(row, 0), _SELECT)
 
     def _tell_problem(self) -> None:
         problems = [b.problem for b in self.selected() if b.problem]

@@ -23,7 +23,7 @@ from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.bundle_table import BundleTable
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.once_more import offer_again
-from napari_ppcmi._widgets.parts import button, listen, wrapping
+from napari_ppcmi._widgets.parts import button, listen, while_there, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
 
 _USABLE = ("verified", "already used")
@@ -106,7 +106,7 @@ class DecodePage(QWidget):
         job = self._jobs.submit(OpenRevealed(case=case, device=self._jobs.session.device))
         job.succeeded.connect(self._place)
         job.failed.connect(self.panel.show_failure)
-        job.failed.connect(lambda _failure: self._next())
+        job.failed.connect(while_there(self, lambda _failure: self._next()))
 
     def _place(self, mask: Mask) -> None:
         image = find_image(self._viewer, mask, self._kept_layer(mask))
@@ -115,9 +115,11 @@ class DecodePage(QWidget):
             self._next()
             return
         job = self._jobs.submit(OpenImage(path=Path(mask.source)))
-        job.succeeded.connect(lambda answer: self._open_and_overlay(answer, mask))
+        job.succeeded.connect(
+            while_there(self, lambda answer: self._open_and_overlay(answer, mask))
+        )
         job.failed.connect(self.panel.show_failure)
-        job.failed.connect(lambda _failure: self._overlay(in_place(mask), mask))
+        job.failed.connect(while_there(self, lambda _: self._overlay(in_place(mask), mask)))
         job.finished.connect(self._next)
 
     def _kept_layer(self, mask: Mask) -> tuple[Any, int | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from qtpy.QtWidgets import QWidget
 
 from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.keys import KeyInfo, LookAtKey, LookAtStudy, StudyInfo
-from napari_ppcmi._protocol.message import Failure, Request
-from napari_ppcmi._widgets.parts import FilePicker, plain
+from napari_ppcmi._protocol.message import Request
+from napari_ppcmi._widgets.parts import FilePicker, plain, while_there
 
 _SHORT = 12
 
@@ -42,15 +43,13 @@ class _DescribedPicker(FilePicker):
         self._say("")
         if path is not None:
             job = self._jobs.submit(self._request(path))
-            job.succeeded.connect(lambda info: self._show(path, self._describe(info)))
-            job.failed.connect(lambda failure: self._show_failure(path, failure))
+            show = while_there(self, partial(self._show, path))
+            job.succeeded.connect(lambda info: show(self._describe(info)))
+            job.failed.connect(lambda failure: show(failure.text))
 
     def _show(self, path: Path, text: str) -> None:
         if path == self._looked_at:  # else another was chosen meanwhile
             self._say(text)
-
-    def _show_failure(self, path: Path, failure: Failure) -> None:
-        self._show(path, failure.text)
 
     def _say(self, text: str) -> None:
         self.about.setText(text)

@@ -72,8 +72,10 @@ class EncodePage(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         self._to_keep: list[tuple[LayerImage, Image]] = []
+        self._offered: tuple[Path, str] | None = None
         self.dialog: ReviewDialog | None = None
         self._build()
+        self.panel.idle.connect(self._keep_next)
         listen(self, self._jobs.session.changed, self._show_session)
         self._show_session()
 
@@ -150,6 +152,16 @@ class EncodePage(QWidget):
     def _parts(self) -> int:
         return CROSS_FIT_FOLDS if self._is_training and self.apart.isChecked() else 1
 
+    @property
+    def _opened(self) -> tuple[Path | None, str, str]:
+        """Whose bundles would be written now: site folder, key and sender."""
+        session = self._jobs.session
+        return (
+            session.site.folder if session.site else None,
+            session.key.key_id if session.key else "",
+            session.identity.fingerprint if session.identity else "",
+        )
+
     def add_layers(self) -> None:
         """Take the selected image layers; one that is no file yet is saved at the site first."""
         from napari.layers import Image
@@ -175,7 +187,8 @@ class EncodePage(QWidget):
                 self.cases.add(CaseInfo(name=case_name(path), image=path))
             else:
                 self._to_keep.append((image, layer))
-        self._keep_next()
+        if self.panel.job is None:  # else when it has ended
+            self._keep_next()
 
     def add_paths(self, paths: list[Path]) -> None:
         """Take files and folders."""
@@ -190,10 +203,7 @@ class EncodePage(QWidget):
             self.panel.run(wanted.reviewed, self._show_review, disable=[self.review])
 
     def _wanted(self) -> WriteBundles | None:
-        cases = self.cases.cases
-        items = [self.recipients.item(at) for at in range(self.recipients.count())]
-        ticked = [i.data(_ROLE) for i in items if i.checkState() == Qt.CheckState.Checked]
-        out = self.outbox.path
+        cases, ticked, out = self.cases.cases, self._ticked(), self.outbox.path
         if not cases:
             self.panel.refuse("No image is chosen.", "Take selected layers, files or a folder.")
         elif not ticked:
@@ -201,10 +211,14 @@ class EncodePage(QWidget):
         elif out is None:
             self.panel.refuse("No outbox is chosen.", "Choose the folder that the files go to.")
         else:
+            site_folder, key_id, sender = self._opened
             reviewed = ReviewExport(
                 purpose=self.purpose.currentData(),
                 cases=cases,
-                recipients=tuple(ticked),
+                recipients=ticked,
+                site_folder=site_folder,
+                key_id=key_id,
+                sender=sender,
                 parts=self._parts,
                 noise=self.noise.level,
                 device=self._jobs.session.device,
@@ -214,7 +228,14 @@ class EncodePage(QWidget):
 
     def _show_review(self, review: ExportReview) -> None:
         wanted, site = self._under_review, self._jobs.session.site
-        self.dialog = ReviewDialog(review, site.study.arrangement if site else "", self)
+        of = (wanted.reviewed.site_folder, wanted.reviewed.key_id, wanted.reviewed.sender)
+        if site is None or self._opened != of:
+            self.panel.refuse(
+                "Another site is open by now, or none, so nothing was written.",
+                "Review what leaves once more.",
+            )
+            return
+        self.dialog = ReviewDialog(review, site.study.arrangement, self)
         self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         # Not what the page says by then: it could be changed while the review was being made.
         self.dialog.accepted.connect(
@@ -262,7 +283,8 @@ class EncodePage(QWidget):
             self._jobs.session.kept_layers[str(case.image)] = ref(layer), image.frame
             self.cases.add(case)
 
-        self.panel.run(request, kept, disable=[self.review]).finished.connect(self._keep_next)
+        job = self.panel.run(request, kept, disable=[self.review])
+        job.cancelled.connect(self._to_keep.clear)
 
     def _show_session(self) -> None:
         session = self._jobs.session
@@ -270,6 +292,7 @@ class EncodePage(QWidget):
         if session.site is None or session.identity is None:
             self.state.setText("Locked. Unlock key and identity on the Key page first.")
             self.recipients.clear()
+            self._offered = None
             return
         study = session.site.study
         self.state.setText(f"Site {session.site.name}, study {study.name} ({study.arrangement}).")
@@ -278,20 +301,29 @@ class EncodePage(QWidget):
         job.succeeded.connect(self._show_recipients)
 
     def _show_recipients(self, home: HomeInfo) -> None:
+        """List who can be ticked; ticks stay for as long as home and identity are the same."""
         identity = self._jobs.session.identity
-        if identity is None:
-            return
+        if identity is None or home.home != self._jobs.session.home:
+            return  # locked, or another one, meanwhile
+        before, self._offered = self._offered, (home.home, identity.fingerprint)
+        ticked = set(self._ticked()) if before == self._offered else set()
         self.recipients.clear()
         rows = [(c.name, c.fingerprint, c.words) for c in home.contacts if c.state == "valid"]
         here = ("This computer (mapping network here)", identity.fingerprint, identity.words)
+        if before != self._offered and not rows:  # there is nobody to choose among
+            ticked = {identity.fingerprint}
         for name, fingerprint, words in [*rows, here]:
             item = QListWidgetItem(name)
             item.setData(_ROLE, fingerprint)
             item.setToolTip(words)
-            item.setCheckState(Qt.CheckState.Unchecked)
+            is_ticked = fingerprint in ticked
+            item.setCheckState(Qt.CheckState.Checked if is_ticked else Qt.CheckState.Unchecked)
             self.recipients.addItem(item)
-        if self.recipients.count() == 1:
-            self.recipients.item(0).setCheckState(Qt.CheckState.Checked)
+
+    def _ticked(self) -> tuple[str, ...]:
+        """Fingerprints of who can open the files."""
+        items = [self.recipients.item(at) for at in range(self.recipients.count())]
+        return tuple(i.data(_ROLE) for i in items if i.checkState() == Qt.CheckState.Checked)
 
     def _ask_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Choose images")

@@ -114,7 +114,7 @@ class ExchangePage(QWidget):
 
     def install_model(self) -> None:
         """Take in the selected mapping network."""
-        models = [b for b in self.came.selected() if b.kind == "model" and b.state in _MODELS]
+        models = [b for b in self.came.chosen() if b.kind == "model" and b.state in _MODELS]
         if len(models) != 1:
             self.panel.refuse(
                 "Not one mapping network is selected.",

@@ -15,13 +15,16 @@ from qtpy.QtWidgets import (
 
 from napari_ppcmi._jobs import Job, Jobs
 from napari_ppcmi._protocol.message import Failure, Request, Step
-from napari_ppcmi._widgets.parts import Section, plain
+from napari_ppcmi._widgets.parts import Section, plain, while_there
 
 _STEPS = 1000
 
 
 class JobPanel(QWidget):
     """Runs requests and shows how they go.
+
+    What is said to the page ends with the page, and so do the long jobs that it started: nobody
+    could see or cancel them any more.
 
     Parameters
     ----------
@@ -33,23 +36,24 @@ class JobPanel(QWidget):
 
     progressed = Signal(object)
     idle = Signal()
-    """After everything else of a job has run."""
+    """After everything else of a job has run, when no other one of this panel is left."""
 
     def __init__(
         self, jobs: Jobs, parent: QWidget | None = None, *, pausable: bool = False
     ) -> None:
         super().__init__(parent)
         self._jobs = jobs
-        self._job: Job | None = None
-        self._disabled: list[QWidget] = []
+        self._disabled: dict[Job, list[QWidget]] = {}
+        self._shown: Job | None = None
         self._build(pausable)
         jobs.status_changed.connect(self._show_status)
         self._show_status(jobs.status)
 
     @property
     def job(self) -> Job | None:
-        """The request that runs now, if this panel started it."""
-        return self._job
+        """Which one of this panel's is shown: the worker does the long ones in their order."""
+        going = list(self._disabled)
+        return next((job for job in going if not job.request.quick), next(iter(going), None))
 
     def _build(self, pausable: bool) -> None:
         self.status = plain("status")
@@ -86,6 +90,7 @@ class JobPanel(QWidget):
         *,
         disable: Sequence[QWidget] = (),
         failed: Callable[[Failure], None] | None = None,
+        cancelled: Callable[[], None] | None = None,
     ) -> Job:
         """Hand over a request.
 
@@ -97,23 +102,27 @@ class JobPanel(QWidget):
             What cannot be used until it has ended.
         failed
             Called besides showing the failure.
+        cancelled
+            Called when the user has stopped it.
         """
         self.clear()
         job = self._jobs.submit(request)
-        self._job = job
-        self._disabled = [widget for widget in disable if widget.isEnabled()]
-        for widget in self._disabled:
+        # What another one has disabled waits for both.
+        held = [one for one in disable if one.isEnabled() or self._is_held(one)]
+        self._disabled[job] = held
+        for widget in held:
             widget.setEnabled(False)
-        self.bar.setRange(0, 0)  # moving, until the first step is known
-        self.cancel.setEnabled(True)
-        self.pause.setText("&Pause")
-        self._row.setVisible(not request.quick)
+        self._show_job()
         job.progressed.connect(self._show_step)
-        job.succeeded.connect(done)
+        job.succeeded.connect(while_there(self, done))
         job.failed.connect(self.show_failure)
         if failed is not None:
-            job.failed.connect(failed)
-        job.finished.connect(self._finish)
+            job.failed.connect(while_there(self, failed))
+        if cancelled is not None:
+            job.cancelled.connect(while_there(self, cancelled))
+        job.finished.connect(while_there(self, lambda: self._finish(job)))
+        if not request.quick:
+            self.destroyed.connect(job.cancel)
         return job
 
     def show_failure(self, failure: Failure) -> None:
@@ -145,29 +154,45 @@ class JobPanel(QWidget):
         device = self._jobs.device
         self.status.setText(f"{text} {device}" if device else text)
 
-    def _toggle_pause(self) -> None:
-        if self._job is None:
+    def _show_job(self) -> None:
+        """Show the job that runs now, if it is another one than before."""
+        job = self.job
+        self._row.setVisible(job is not None and not job.request.quick)
+        if job is None or job is self._shown:
             return
-        if self._job.is_paused:
-            self._job.resume()
+        self._shown = job
+        self.bar.setRange(0, 0)  # moving, until the first step is known
+        self.cancel.setEnabled(not job.is_cancelling)
+        self.pause.setText("&Go on" if job.is_paused else "&Pause")
+
+    def _is_held(self, widget: QWidget) -> bool:
+        return any(widget in held for held in self._disabled.values())
+
+    def _toggle_pause(self) -> None:
+        job = self.job
+        if job is None:
+            return
+        if job.is_paused:
+            job.resume()
             self.pause.setText("&Pause")
         else:
-            self._job.pause()
+            job.pause()
             self.pause.setText("&Go on")
             self._jobs.say("Paused.")
 
     def _cancel(self) -> None:
-        if self._job is not None:
+        job = self.job
+        if job is not None:
             self.cancel.setEnabled(False)
-            self._job.cancel()
+            job.cancel()
 
-    def _finish(self) -> None:
-        self._job = None
-        self._row.hide()
-        for widget in self._disabled:
-            widget.setEnabled(True)
-        self._disabled = []
-        self.idle.emit()
+    def _finish(self, job: Job) -> None:
+        for widget in self._disabled.pop(job):
+            if not self._is_held(widget):
+                widget.setEnabled(True)
+        self._show_job()
+        if not self._disabled:
+            self.idle.emit()
 
 
 def _time(seconds: float) -> str:

@@ -59,6 +59,7 @@ class KeyPage(QWidget):
         self._warnings: tuple[str, ...] = ()
         self.panel = JobPanel(self._jobs)
         self.panel.idle.connect(self._go_on)
+        self._jobs.key_lost.connect(self.panel.show_failure)
         self._build()
         listen(self, self._jobs.session.changed, self._show_session)
         self._show_session()

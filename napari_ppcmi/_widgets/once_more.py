@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QMessageBox, QWidget
 
 from napari_ppcmi._jobs import Job
@@ -43,7 +44,7 @@ def offer_again(
             names.extend(one.name for one in answer.problems if one.failure.kind == _REPLAY)
 
     def ask() -> None:
-        if names:
+        if names and isalive(parent):  # else there is nobody to ask any more
             anew = request.model_copy(update={"again": True})
             _ask(parent, len(names), lambda: run(anew, set(names) - {""}))
 

@@ -31,6 +31,7 @@ from napari_ppcmi._protocol.images import (
     SeriesList,
 )
 from napari_ppcmi._protocol.message import Request
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.part_chooser import PartChooser, of_series
 from napari_ppcmi._widgets.parts import button, listen, wrapping
@@ -59,6 +60,7 @@ class OpenStudy(QWidget):
         self._viewer = napari_viewer
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self._waiting: list[tuple[OpenImage | ListSeries, str]] = []
         self.setAcceptDrops(True)
         self._build()

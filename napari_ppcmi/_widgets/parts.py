@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, Signal
 from qtpy.QtWidgets import (
     QDialogButtonBox,
@@ -31,6 +32,16 @@ def listen(widget: QObject, emitter: Any, callback: Callable[..., None]) -> None
     """Connect to a napari or psygnal event for as long as a widget lives."""
     emitter.connect(callback)
     widget.destroyed.connect(lambda: emitter.disconnect(callback))
+
+
+def while_there(widget: QWidget, slot: Callable[..., object]) -> Callable[..., None]:
+    """A slot of a widget that is no bound method: those Qt goes on calling when it is gone."""
+
+    def call(*given: object) -> None:
+        if isalive(widget):
+            slot(*given)
+
+    return call
 
 
 def wrapping(text: str = "", name: str = "") -> QLabel:

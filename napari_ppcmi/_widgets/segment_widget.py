@@ -27,6 +27,7 @@ from napari_ppcmi._overlay import (
 )
 from napari_ppcmi._protocol.images import Mask, SavedMask, SaveMask, Segment
 from napari_ppcmi._widgets.alignment_box import AlignmentBox
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
@@ -57,6 +58,7 @@ class SegmentWidget(QWidget):
         self._viewer = napari_viewer
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self._waiting: list[LayerImage] = []
         self._build()
         layers = napari_viewer.layers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtWidgets import QCheckBox, QGroupBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
@@ -19,6 +20,7 @@ from napari_ppcmi._protocol.training import (
     TrainServer,
 )
 from napari_ppcmi._widgets.described_pickers import StudyPicker
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.loss_curve import LossCurve
 from napari_ppcmi._widgets.once_more import offer_again
@@ -59,6 +61,8 @@ class ServerWidget(QWidget):
         super().__init__(parent)
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
+        self._offered: tuple[Path, str] | None = None
         self._make_training_fields()
         self._make_use_fields()
         self._arrange(scrolled(self))
@@ -226,9 +230,8 @@ class ServerWidget(QWidget):
     def _run(self, request: Request, done: Callable[..., None]) -> None:
         self.summary.hide()
         buttons = [self.train, self.join, self.answer, self.publish]
-        job = self.panel.run(request, done, disable=buttons)
+        job = self.panel.run(request, done, disable=buttons, cancelled=self._tell_cancelled)
         offer_again(self, job, request, lambda anew, _names: self._run(anew, done))
-        job.cancelled.connect(lambda: self._tell(_CANCELLED))
         self.panel.pause.setVisible(isinstance(request, TrainServer | JoinServer))
 
     def _trained(self, trained: ServerTrained) -> None:
@@ -254,20 +257,24 @@ class ServerWidget(QWidget):
         names = ", ".join(path.name for path in result.written)
         self._tell(f"The network is written: {names}. Send it to the site.")
 
+    def _tell_cancelled(self) -> None:
+        self._tell(_CANCELLED)
+
     def _tell(self, text: str) -> None:
         self.summary.setText(text)
         self.summary.show()
 
     def _show_session(self) -> None:
         session = self._jobs.session
-        is_open = session.identity is not None
         text = f"You are '{session.identity.name}'." if session.identity else _LOCKED
         self.state.setText(text)
         self._show_buttons()
-        self.contact.clear()
-        if is_open:
-            looked = self._jobs.submit(LookAtHome(home=session.home))
-            looked.succeeded.connect(self._show_contacts)
+        if session.identity is None:
+            self._offered = None
+            self.contact.clear()
+            return
+        looked = self._jobs.submit(LookAtHome(home=session.home))
+        looked.succeeded.connect(self._show_contacts)
 
     def _show_buttons(self) -> None:
         if self.panel.job is None:
@@ -275,7 +282,13 @@ class ServerWidget(QWidget):
                 one.setEnabled(self._jobs.session.identity is not None)
 
     def _show_contacts(self, home: HomeInfo) -> None:
+        """List the sites; the chosen one stays chosen, and none is if it is gone."""
+        identity = self._jobs.session.identity
+        if identity is None or home.home != self._jobs.session.home:
+            return  # locked, or another one, meanwhile
+        before, self._offered = self._offered, (home.home, identity.fingerprint)
+        chosen, was_empty = self.contact.currentText(), not self.contact.count()
         self.contact.clear()
-        for one in home.contacts:
-            if one.state == "valid":
-                self.contact.addItem(one.name)
+        self.contact.addItems([one.name for one in home.contacts if one.state == "valid"])
+        if before == self._offered and not was_empty:
+            self.contact.setCurrentIndex(self.contact.findText(chosen))

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.training import SiteTrained, TrainSite
 from napari_ppcmi._widgets.described_pickers import StudyPicker
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.layer_pairs import LayerPairs
 from napari_ppcmi._widgets.loss_curve import LossCurve
@@ -58,6 +59,7 @@ class TrainWidget(QWidget):
         super().__init__(parent)
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self._trained: SiteTrained | None = None
         self.dialog: NewStudyDialog | None = None
         self._make_fields(napari_viewer)
@@ -145,8 +147,7 @@ class TrainWidget(QWidget):
         self.curve.show()
         self.summary.hide()
         self.use.hide()
-        job = self.panel.run(request, self._done, disable=[self.train])
-        job.cancelled.connect(lambda: self._tell(_CANCELLED))
+        self.panel.run(request, self._done, disable=[self.train], cancelled=self._tell_cancelled)
 
     def _request(self) -> TrainSite | None:
         """What to do, or ``None`` after saying what is missing."""
@@ -197,6 +198,9 @@ class TrainWidget(QWidget):
         self._tell(_summary(trained))
         self.use.setEnabled(True)
         self.use.show()
+
+    def _tell_cancelled(self) -> None:
+        self._tell(_CANCELLED)
 
     def _tell(self, text: str) -> None:
         self.summary.setText(text)

@@ -7,6 +7,7 @@ from typing import Any
 from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
 
 from napari_ppcmi._widgets.decode_page import DecodePage
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.encode_page import EncodePage
 from napari_ppcmi._widgets.exchange_page import ExchangePage
 from napari_ppcmi._widgets.key_page import KeyPage
@@ -25,6 +26,7 @@ class Workspace(QWidget):
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        end_with_dock(self)
         self.setMinimumWidth(_LEAST_WIDTH)
         self.key = KeyPage(napari_viewer)
         self.encode = EncodePage(napari_viewer)

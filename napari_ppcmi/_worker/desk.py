@@ -95,8 +95,11 @@ class Desk:
         wanted = self._state(device)
         if self._segmenter is None or self._segmenter[0] != wanted:
             self._segmenter = None  # the old networks may go before the new ones come
-            self._segmenter = wanted, Segmenter.load(folder, key, choose_device(device))
+            loaded = Segmenter.load(folder, key, choose_device(device))
+            self._segmenter = wanted, loaded
             self._site = None  # it has the same networks
+            self._require_still(key)
+            return loaded
         return self._segmenter[1]
 
     def site(self, device: str) -> tuple[Site, str]:
@@ -118,8 +121,24 @@ class Desk:
         wanted = self._state(device)
         if self._site is None or self._site[0] != wanted:
             self._site = None
-            self._site = wanted, folder.load(key, choose_device(device))
+            loaded = folder.load(key, choose_device(device))
+            self._site = wanted, loaded
+            self._require_still(key)
+            return loaded
         return self._site[1]
+
+    def _require_still(self, key: ClientKey) -> None:
+        """Keep nothing for a key that was locked while networks were loaded for it.
+
+        Locking comes from another thread; that what was loaded is kept first, and dropped here,
+        leaves no moment in between.
+        """
+        if self.key is not key:
+            self._segmenter = self._site = None
+            raise KeyFileError(
+                "The client key was locked while the site's networks were being loaded.",
+                hint="Unlock it on the Key page, then try again.",
+            )
 
     def _state(self, device: str) -> object:
         """What loaded networks depend on."""

@@ -121,6 +121,8 @@ class Worker:
             told.running.set()
             if told is self._current:
                 _thread.interrupt_main()
+            elif not told.request.quick:  # it waits for another job: who cancelled need not
+                self._reply(told, None)
 
     def _on_interrupt(self, _number: int, _frame: FrameType | None) -> None:
         # A Ctrl-C in napari's terminal reaches this process too, and is napari's affair.
@@ -136,6 +138,8 @@ class Worker:
             self._reply(ticket, self._result_of(ticket))
 
     def _run(self, ticket: _Ticket) -> None:
+        if ticket.number not in self._tickets:
+            return  # it was cancelled while it waited
         answer: Answer | None = None
         try:
             self._current = ticket

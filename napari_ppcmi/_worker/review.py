@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_ppcmi._protocol.bundles import CaseInfo, ExportReview, ReviewExport
@@ -15,9 +16,10 @@ from ppcmi_sf.cards import ContactCard, short_fingerprint
 from ppcmi_sf.data import Case, load_case_mask
 from ppcmi_sf.data.layouts.psfh import COLOUR_AXIS
 from ppcmi_sf.data.layouts.psfh import matches as is_psfh
-from ppcmi_sf.errors import InputFileError, PPCMIError
+from ppcmi_sf.errors import InputFileError, KeyFileError, PPCMIError
 from ppcmi_sf.home import Party
 from ppcmi_sf.imaging import MedicalImage, fit_to_grid, read_image
+from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.progress import Job, Progress
 
 if TYPE_CHECKING:
@@ -53,6 +55,25 @@ def cards_of(party: Party, fingerprints: Sequence[str]) -> list[ContactCard]:
     return cards
 
 
+def require_asked(desk: Desk, request: ReviewExport) -> tuple[Path, ClientKey, Party]:
+    """Site folder, key and identity, if they are those that the request is of.
+
+    Raises
+    ------
+    KeyFileError
+        Something is locked, or others were unlocked meanwhile.
+    """
+    folder, key, party = desk.require_site(), desk.require_key(), desk.require_party()
+    asked = (request.site_folder, request.key_id, request.sender)
+    opened = (folder, key.key_id, party.identity.fingerprint)
+    if any(one and one != now for one, now in zip(asked, opened, strict=True)):
+        raise KeyFileError(
+            "Another site, key or identity was unlocked meanwhile, so nothing was written.",
+            hint="Review what leaves once more.",
+        )
+    return folder, key, party
+
+
 @dataclass
 class _Tally:
     """Slices of the cases that can be used, and a look at the first of them."""
@@ -71,7 +92,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
     from ppcmi_sf.workflows.outgoing import Addressed
     from ppcmi_sf.workflows.protect import bundle_header, default_precision, times_sent
 
-    folder, key, party = desk.require_site(), desk.require_key(), desk.require_party()
+    folder, key, party = require_asked(desk, request)
     key.require_current()
     party.home.key_epochs.require_newest(key)
     cards = cards_of(party, request.recipients)

@@ -10,12 +10,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from qtpy.QtWidgets import QWidget
 
 from napari_ppcmi._jobs import jobs_for, peek_jobs
+from napari_ppcmi._jobs.jobs import CANCEL_MS
 from napari_ppcmi._overlay import read_layer
+from napari_ppcmi._protocol.bundles import FindCases, FolderListing, ScanFolder
 from napari_ppcmi._protocol.images import Mask, OpenedImage, OpenImage, Segment
 from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Failure
+from napari_ppcmi._widgets.key_page import KeyPage
 from ppcmi_sf.data.sample import sample_data_folder
 
 IMAGE = sample_data_folder() / "ultrasound" / "images" / "north_000.png"
@@ -59,6 +63,77 @@ def test_a_job_tells_how_far_it_is_and_can_be_cancelled_in_two_seconds(
     assert jobs.session.is_unlocked
 
 
+def test_a_quick_request_beside_a_job_that_is_cancelled_gets_its_answer(
+    qtbot, viewer_model, unlock_demo, tmp_path: Path
+):
+    demo = unlock_demo(viewer_model)
+    jobs = jobs_for(viewer_model)
+    worker = jobs.worker_pid
+    for number in range(3000):  # so that it takes longer than the cancel
+        (tmp_path / f"{number}.ppcmi").write_bytes(b"no bundle")
+    long = jobs.submit(big_volume(viewer_model))
+    with qtbot.waitSignal(long.progressed, timeout=60_000):
+        pass
+    scan, got = jobs.submit(ScanFolder(folder=tmp_path)), []
+    scan.succeeded.connect(got.append)
+    with qtbot.waitSignal(long.finished, timeout=2000):
+        long.cancel()
+    assert not got, "the scan was too quick to prove anything"
+    qtbot.waitUntil(lambda: bool(got), timeout=60_000)
+    assert isinstance(got[0], FolderListing) and demo.home.is_dir()
+    qtbot.waitUntil(lambda: not psutil.pid_exists(worker), timeout=5000)
+    assert not jobs._jobs and jobs.session.is_unlocked
+
+
+def test_a_job_that_waits_is_cancelled_without_the_one_that_runs(qtbot, viewer_model, unlock_demo):
+    unlock_demo(viewer_model)
+    jobs = jobs_for(viewer_model)
+    runs, waits = jobs.submit(big_volume(viewer_model)), jobs.submit(big_volume(viewer_model))
+    with qtbot.waitSignal(runs.progressed, timeout=60_000):
+        pass
+    worker = jobs.worker_pid
+    with qtbot.waitSignals([waits.cancelled, waits.finished], timeout=2000):
+        waits.cancel()
+    qtbot.wait(CANCEL_MS + 500)  # by then a worker that does not answer is ended by force
+    assert jobs.running is runs and jobs.worker_pid == worker
+    runs.cancel()
+    qtbot.waitUntil(lambda: jobs.running is None, timeout=2000)
+
+
+def test_locking_stops_what_works_with_the_key_and_nothing_else(
+    qtbot, viewer_model, unlock_demo, tmp_path: Path
+):
+    unlock_demo(viewer_model)
+    jobs = jobs_for(viewer_model)
+    secret = jobs.submit(big_volume(viewer_model))
+    plain, found = jobs.submit(FindCases(paths=(IMAGE,))), []
+    plain.succeeded.connect(found.append)
+    with qtbot.waitSignal(secret.progressed, timeout=60_000):
+        pass
+    with qtbot.waitSignals([secret.cancelled, plain.finished], timeout=10_000):
+        jobs.lock()
+    assert not jobs.session.is_unlocked
+    assert [case.name for case in found[0].cases] == [IMAGE.stem]
+
+
+def test_jobs_end_with_the_last_widget_and_the_key_is_locked_in_time_when_one_is_opened_again(
+    qtbot, viewer_model, unlock_demo
+):
+    jobs = jobs_for(viewer_model)
+    dock = QWidget()
+    jobs.attach(dock)
+    unlock_demo(viewer_model)
+    job = jobs.submit(big_volume(viewer_model))
+    with qtbot.waitSignals([job.cancelled, job.finished], timeout=5000):
+        dock.deleteLater()
+    again = QWidget()
+    jobs.attach(again)
+    unlock_demo(viewer_model)
+    jobs._last_use -= 60 * 24
+    jobs._lock_when_idle()
+    qtbot.waitUntil(lambda: not jobs.session.is_unlocked, timeout=5000)
+
+
 def test_after_a_crash_the_next_job_works_and_the_key_is_still_unlocked(
     qtbot, viewer_model, unlock_demo, ask
 ):
@@ -74,6 +149,44 @@ def test_after_a_crash_the_next_job_works_and_the_key_is_still_unlocked(
     mask = ask(jobs, big_volume(viewer_model, slices=2))
     assert isinstance(mask, Mask)
     assert mask.arrays[0].shape == mask.geometry.shape
+
+
+def test_a_key_that_a_fresh_worker_cannot_open_is_locked_and_the_reason_told(
+    qtbot, viewer_model, unlock_demo
+):
+    demo = unlock_demo(viewer_model)
+    jobs, page = jobs_for(viewer_model), KeyPage(viewer_model)
+    qtbot.addWidget(page)
+    demo.key_file.unlink()
+    job = jobs.submit(big_volume(viewer_model))
+    with qtbot.waitSignal(job.finished, timeout=20_000):
+        os.kill(jobs.worker_pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+    assert jobs.session.is_unlocked
+    jobs.submit(LookAtHome(home=demo.home))
+    qtbot.waitUntil(lambda: not jobs.session.is_unlocked, timeout=20_000)
+    told = page.panel.error.text()
+    assert "Locked, since" in told and demo.key_file.name in told
+    assert jobs._unlock is None
+
+
+@pytest.mark.parametrize(
+    ("error", "told"), [(OSError("gone"), "could not be read"), (MemoryError(), "enough memory")]
+)
+def test_a_layer_that_cannot_be_read_ends_its_job_and_no_other(
+    qtbot, viewer_model, ask, tmp_path: Path, error, told
+):
+    class Lazy:
+        """As dask's: its values come from a file when they are wanted."""
+
+        def __array__(self, *_given, **_named):
+            raise error
+
+    jobs = jobs_for(viewer_model)
+    request = big_volume(viewer_model, slices=1)
+    failure = ask(jobs, request.model_copy(update={"arrays": (Lazy(),)}))
+    assert isinstance(failure, Failure)
+    assert told in failure.message and "'volume'" in failure.message and failure.hint
+    assert isinstance(ask(jobs, LookAtHome(home=tmp_path)), HomeInfo)
 
 
 def test_an_error_is_a_sentence_with_a_hint_and_no_traceback(viewer_model, ask, tmp_path: Path):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from napari_ppcmi._preferences import Preferences, _file, _from_napari
+import pytest
+
+from napari_ppcmi._preferences import PLUGIN, Preferences, _file, _from_napari
+from napari_ppcmi._session import Session
 
 HABITS = {"device", "lock_minutes", "mask_opacity"}
 
@@ -21,6 +24,22 @@ def test_each_habit_has_one_place(tmp_path: Path):
     assert Preferences.load().device == ("auto" if offered else "cpu")
     Preferences.load().remember(inbox=tmp_path)
     assert Preferences.load().device == ("auto" if offered else "cpu")
+
+
+def test_a_change_in_napari_s_dialog_takes_effect_at_once():
+    from napari.settings import get_plugin_settings
+
+    if not _from_napari():
+        pytest.skip("this napari has no preferences for plugins")
+    general, session = get_plugin_settings(PLUGIN).general, Session()
+    assert (session.device, session.preferences.mask_opacity) == ("auto", 0.5)
+    general.device, general.mask_opacity, general.lock_minutes = "cpu", 0.25, 3
+    try:
+        assert session.device == "cpu"
+        assert session.preferences.mask_opacity == 0.25
+        assert session.preferences.lock_minutes == 3
+    finally:
+        general.device, general.mask_opacity, general.lock_minutes = "auto", 0.5, 15
 
 
 def test_a_file_that_cannot_be_read_is_a_fresh_start(tmp_path: Path):

@@ -446,3 +446,19 @@ def test_a_share_goes_to_a_known_server_and_into_the_log(desk, partner, tmp_path
     assert log.head == desk.home.log.verify()
     exchange.export_log(desk, ExportLog(home=desk.home.root, file=tmp_path / "log.csv"))
     assert "share sent" in (tmp_path / "log.csv").read_text()
+
+
+def test_networks_that_were_loaded_for_a_key_that_is_locked_are_not_kept(desk, monkeypatch):
+    from ppcmi_sf.workflows.segment import Segmenter
+
+    load = Segmenter.load
+
+    def load_slowly(*given):
+        loaded = load(*given)
+        desk.lock()  # as another thread does meanwhile
+        return loaded
+
+    monkeypatch.setattr(Segmenter, "load", load_slowly)
+    with pytest.raises(KeyFileError, match="locked while"):
+        desk.segmenter("cpu")
+    assert desk._segmenter is None and desk._site is None

@@ -21,7 +21,7 @@ from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._worker.desk import Desk
 from napari_ppcmi._worker.layer_file import keep_values
 from napari_ppcmi._worker.outcomes import batch_problems, batch_result
-from napari_ppcmi._worker.review import cards_of, engine_case, review_export
+from napari_ppcmi._worker.review import cards_of, engine_case, require_asked, review_export
 from napari_ppcmi._worker.tasks.keys import card_info
 from ppcmi_sf.data import Case, find_cases_with_problems
 from ppcmi_sf.errors import ContactError, InputFileError, PPCMIError, StudyError
@@ -79,8 +79,8 @@ def write_bundles(desk: Desk, request: WriteBundles) -> Job[BatchResult]:
     from ppcmi_sf.workflows.outgoing import Addressed
     from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 
-    folder, key, party = desk.require_site(), desk.require_key(), desk.require_party()
     wanted = request.reviewed
+    folder, key, party = require_asked(desk, wanted)
     addressed = Addressed(party, cards_of(party, wanted.recipients))
     cases = [engine_case(info) for info in wanted.cases]
     device, noise = choose_device(wanted.device), LatentNoise.at(wanted.noise)

@@ -16,7 +16,7 @@ from ppcmi_sf.registry.database import utc_now
 
 def segment(desk: Desk, request: Segment) -> Job[Mask]:
     """Segment; keep the mask in a folder if one is named."""
-    segmenter = desk.segmenter(request.device)
+    site, segmenter = desk.require_key().site, desk.segmenter(request.device)
     values = np.asarray(request.arrays[0], np.float32)
     check_finite(request.source or request.name, values)
     image = MedicalImage(values, request.geometry)
@@ -25,7 +25,7 @@ def segment(desk: Desk, request: Segment) -> Job[Mask]:
         made=utc_now(),
         study=segmenter.study.fingerprint,
         study_name=segmenter.study.name,
-        site=desk.require_key().site,
+        site=site,
         encoders=segmenter.encoders,
         network=segmenter.network,
         key_id=segmenter.key_id,

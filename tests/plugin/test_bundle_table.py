@@ -1,0 +1,59 @@
+"""A table of bundles: what is selected is a file, and not a row."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._protocol.bundles import BundleInfo, FolderListing
+from napari_ppcmi._widgets.bundle_table import BundleTable
+from napari_ppcmi._widgets.exchange_page import ExchangePage
+
+JOB_MS = 60_000
+
+
+@pytest.fixture
+def table(qtbot, viewer_model):
+    made = BundleTable(jobs_for(viewer_model), "came")
+    qtbot.addWidget(made)
+    return made
+
+
+def put(file: Path, seconds: int) -> None:
+    file.write_bytes(b"no bundle")
+    os.utime(file, (seconds, seconds))
+
+
+def test_the_selection_stays_with_its_file_when_others_come_and_go(qtbot, table, tmp_path: Path):
+    wanted = tmp_path / "m.ppcmi"
+    put(wanted, 1_000_000)
+    with qtbot.waitSignal(table.listed, timeout=JOB_MS):
+        table.watch(tmp_path)
+    table.table.selectRow(0)
+    for name, seconds in (("a", 2_000_000), ("z", 3_000_000), ("0", 500_000)):
+        put(tmp_path / f"{name}.ppcmi", seconds)
+    qtbot.waitUntil(lambda: len(table.bundles) == 4, timeout=JOB_MS)
+    assert table.bundles[0].file != wanted
+    assert [one.file for one in table.selected()] == [wanted] == [b.file for b in table.chosen()]
+    assert not table.problem.isHidden()  # it is that of the file that is selected
+    wanted.unlink()
+    qtbot.waitUntil(lambda: len(table.bundles) == 3, timeout=JOB_MS)
+    assert not table.chosen() and len(table.selected()) == 3
+    assert table.problem.isHidden()
+
+
+def test_a_mapping_network_is_installed_only_when_it_is_selected(qtbot, viewer_model):
+    page = ExchangePage(viewer_model)
+    qtbot.addWidget(page)
+    network = BundleInfo(file=Path("network.ppcmi"), kind="model", state="verified")
+    page.came._show(FolderListing(folder=Path(), bundles=(network,)))
+    page.install.click()
+    assert page.panel.job is None
+    assert "Not one mapping network is selected" in page.panel.error.text()
+    page.came.table.selectRow(0)
+    with qtbot.waitSignal(page.panel.idle, timeout=JOB_MS):
+        page.install.click()
+    assert "No site folder is open" in page.panel.error.text()

@@ -1,0 +1,98 @@
+"""Two jobs of one panel: what one has disabled, and the row with Cancel, outlive the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtWidgets import QPushButton
+
+from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._overlay import read_layer
+from napari_ppcmi._protocol.bundles import FindCases
+from napari_ppcmi._protocol.images import SaveMask
+from napari_ppcmi._protocol.keys import LookAtHome
+from napari_ppcmi._widgets.encode_page import EncodePage
+from napari_ppcmi._widgets.job_panel import JobPanel
+
+JOB_MS = 60_000
+
+
+@pytest.fixture
+def panel(qtbot, viewer_model):
+    made = JobPanel(jobs_for(viewer_model))
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+def find(folder: Path) -> FindCases:
+    return FindCases(paths=(folder,))
+
+
+def test_a_button_waits_for_all_jobs_that_disabled_it(qtbot, panel, tmp_path: Path):
+    first, both = QPushButton(), QPushButton()
+    for one in (first, both):
+        qtbot.addWidget(one)
+    one = panel.run(find(tmp_path), print, disable=[first, both])
+    other = panel.run(find(tmp_path), print, disable=[both])
+    seen = []
+    one.finished.connect(lambda: seen.append((first.isEnabled(), both.isEnabled())))
+    with qtbot.waitSignals([panel.idle, other.finished], timeout=JOB_MS):
+        assert not first.isEnabled() and not both.isEnabled()
+    assert seen == [(True, False)]
+    assert first.isEnabled() and both.isEnabled()
+    assert panel.job is None
+
+
+def test_cancel_stays_for_the_job_that_is_left(qtbot, panel, tmp_path: Path):
+    one = panel.run(find(tmp_path), print)
+    panel.run(LookAtHome(home=tmp_path), print)
+    other = panel.run(find(tmp_path), print)
+    assert panel.job is one and panel.cancel.isVisible()
+    seen = []
+    one.finished.connect(lambda: seen.append((panel.job, panel.cancel.isVisible())))
+    with qtbot.waitSignal(panel.idle, timeout=JOB_MS):
+        panel.cancel.click()
+        assert one.is_cancelling and not panel.cancel.isEnabled()
+    assert seen == [(other, True)]
+    assert not other.is_cancelling and not panel.cancel.isVisible()
+
+
+def test_layers_that_are_taken_twice_are_kept_one_after_another(qtbot, viewer_model, unlock_demo):
+    page = EncodePage(viewer_model)
+    qtbot.addWidget(page)
+    page.show()
+    unlock_demo(viewer_model)
+    values = np.random.default_rng(0).random((2, 64, 64), dtype=np.float32)
+    layers = [viewer_model.add_image(values, name=f"volume {at}") for at in range(3)]
+    review = page.findChild(QPushButton, "review")
+    for layer in layers:
+        viewer_model.layers.selection = {layer}
+        page.add_layers()
+    assert len(page.panel._disabled) == 1 and not review.isEnabled()
+    qtbot.waitUntil(lambda: page.cases.count() == 3, timeout=JOB_MS)
+    qtbot.waitUntil(lambda: page.panel.job is None, timeout=JOB_MS)
+    assert review.isEnabled()
+
+
+def test_saving_while_the_next_image_is_segmented_leaves_the_button_usable(
+    qtbot, viewer_model, unlock_demo, tmp_path: Path
+):
+    from napari_ppcmi._widgets.segment_widget import SegmentWidget
+
+    widget = SegmentWidget(viewer_model)
+    qtbot.addWidget(widget)
+    unlock_demo(viewer_model)
+    layer = viewer_model.add_image(np.random.default_rng(0).random((64, 64), dtype=np.float32))
+    geometry = read_layer(layer).geometry
+    widget.segment()
+    request = SaveMask(
+        arrays=(np.zeros((64, 64), np.uint8),), path=tmp_path / "mask.png", geometry=geometry
+    )
+    saved = widget.panel.run(request, print, disable=[widget.save])
+    with qtbot.waitSignal(saved.finished, timeout=JOB_MS):
+        pass
+    assert (tmp_path / "mask.png").is_file()
+    assert widget.button.isEnabled() and widget.save.isEnabled()
