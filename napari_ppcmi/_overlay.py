@@ -88,6 +88,13 @@ def to_file_axes(labels: Any, own: Mapping[str, Any]) -> NDArray[Any]:
     return values.transpose(np.argsort(axes)) if len(axes) == values.ndim else values
 
 
+def in_file_axes(layer: Labels) -> Any:
+    """The labels of a layer in the axis order of its file, where that is known; not computed."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    axes = layer.metadata.get(METADATA_KEY, {}).get("axes", ())
+    return data.transpose(*np.argsort(axes).tolist()) if len(axes) == data.ndim else data
+
+
 def shown_frame(viewer: Any, layer: Layer) -> int | None:
     """Which frame of a layer with four axes the slider shows; ``None`` if it shows none."""
     axis = viewer.dims.ndim - 4

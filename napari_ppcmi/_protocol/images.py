@@ -188,6 +188,23 @@ class SavedMask(Answer):
     path: Path
 
 
+class CompareLabels(Request):
+    """Whether a file holds what a labels layer shows. Answer: :class:`LabelsCompared`.
+
+    ``arrays``: the labels, in the axis order of the file where that is known.
+    """
+
+    quick: ClassVar[bool] = True
+
+    path: Path
+
+
+class LabelsCompared(Answer):
+    """``same`` unless any voxel differs."""
+
+    same: bool
+
+
 class KeptMasks(Request):
     """Masks that were saved by themselves in a folder. Answer: :class:`KeptMaskList`."""
 

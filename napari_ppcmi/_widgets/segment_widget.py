@@ -172,9 +172,12 @@ class SegmentWidget(QWidget):
         own = layer.metadata[METADATA_KEY]
         data = to_file_axes(layer.data, own).astype("uint8")
         request = SaveMask(arrays=(data,), path=path, geometry=own["geometry"])
-        self.panel.run(request, self._saved, disable=[self.save])
+        self.panel.run(request, lambda saved: self._saved(layer, saved), disable=[self.save])
 
-    def _saved(self, saved: SavedMask) -> None:
+    def _saved(self, layer: Labels, saved: SavedMask) -> None:
+        # A dict of its own: a duplicate of the layer shares the one of before.
+        own = {**layer.metadata[METADATA_KEY], "path": str(saved.path)}
+        layer.metadata = {**layer.metadata, METADATA_KEY: own}
         self._jobs.say(f"Saved {saved.path.name}.")
 
     def _mask_to_save(self) -> Labels | None:

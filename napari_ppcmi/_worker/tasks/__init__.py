@@ -12,7 +12,7 @@ _MODULES = {
     "joining": ("LookAtMembership", "WriteJoinRequest", "ReadJoinRequest", "LetIn", "TakeOut",
                 "RenewList", "ReadMembershipList", "TakeOver"),
     "contacts": ("ExportCard", "ReadCard", "AddContact", "RevokeContact", "RemoveContact"),
-    "images": ("OpenImage", "ListSeries", "SaveMask", "MakeThumbnail"),
+    "images": ("OpenImage", "ListSeries", "SaveMask", "CompareLabels", "MakeThumbnail"),
     "segment": ("Segment",),
     "kept": ("KeptMasks", "OpenKeptMask"),
     "protect": ("FindCases", "KeepLayer", "ReviewExport", "WriteBundles", "WriteShare"),
