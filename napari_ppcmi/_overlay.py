@@ -2,7 +2,8 @@
 
 A layer of ours keeps its file's geometry, and which axis of the file each of its axes is. A layer
 of another reader has napari's order (z, y, x): the engine, whose order is (x, y, z), gets it
-reversed. A layer with four axes is a stack of volumes, of which one is taken.
+reversed; but not one whose axes are called x, y, z, since it was made from one of ours. A layer
+with four axes is a stack of volumes, of which one is taken.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
     from napari_ppcmi._protocol.images import Mask, OpenedImage
 
-_TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+WORLD_ORDER = ("x", "y", "z")
+TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,8 @@ def read_layer(layer: Image, *, frame: int | None = None) -> LayerImage:
     if len(axes) == spatial:
         turned = channels.transpose(*np.argsort(axes).tolist(), spatial)
     if is_stacked or not isinstance(geometry, Geometry) or geometry.shape != turned.shape[:-1]:
+        axes = _engine_axes(layer, spatial)
         geometry = _geometry_of(layer, channels.shape[:-1], frame if is_stacked else None)
-        axes = (2, 1, 0) if spatial == 3 else (0, 1)
         turned = channels.transpose(*axes, spatial)
     placed = transform_of(layer)
     if is_stacked:
@@ -151,6 +153,12 @@ def read_layer(layer: Image, *, frame: int | None = None) -> LayerImage:
         series_uid=own.get("series_uid"),
         is_stacked=is_stacked,
     )
+
+
+def _engine_axes(layer: Layer, spatial: int) -> tuple[int, ...]:
+    if spatial == 2:
+        return (0, 1)
+    return (0, 1, 2) if tuple(layer.axis_labels[-3:]) == WORLD_ORDER else (2, 1, 0)
 
 
 def _place_of(layer: Image, frame: int) -> NDArray[np.float64]:
@@ -227,7 +235,7 @@ def opened_layers(image: OpenedImage) -> list[Layer]:
 
 def transform_of(layer: Layer) -> dict[str, Any]:
     """Everything that places a layer, for another one that shall lie exactly on it."""
-    return {name: getattr(layer, name) for name in _TRANSFORM}
+    return {name: getattr(layer, name) for name in TRANSFORM}
 
 
 def make_overlay(image: LayerImage, mask: Mask, *, opacity: float = 0.5) -> Labels:
@@ -308,8 +316,9 @@ def _geometry_of(layer: Image, shape: tuple[int, ...], frame: int | None) -> Geo
     steps, origin = steps * (factor or 1.0), origin * (factor or 1.0)
     affine = np.eye(4)
     if count == 3:
-        affine[:3, :3], affine[:3, 3] = steps[::-1, ::-1], origin[::-1]
-        shape = shape[::-1]
+        axes = list(_engine_axes(layer, count))
+        affine[:3, :3], affine[:3, 3] = steps[np.ix_(axes, axes)], origin[axes]
+        shape = tuple(shape[axis] for axis in axes)
     else:
         affine[:2, :2], affine[:2, 3] = steps[::-1], origin[::-1]
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # pictures are LPS+, as in the engine

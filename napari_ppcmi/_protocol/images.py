@@ -170,7 +170,7 @@ class Segment(Request):
 
 
 class SaveMask(Request):
-    """Write a mask in the grid of its image. ``arrays``: uint8 labels. Answer: :class:`SavedMask`.
+    """Write a mask in the grid of its image. ``arrays``: the labels. Answer: :class:`SavedMask`.
 
     Attributes
     ----------

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_ppcmi._file_grid import on_file_grid
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._layers import METADATA_KEY
 from napari_ppcmi._overlay import (
@@ -23,9 +24,8 @@ from napari_ppcmi._overlay import (
     make_overlay,
     read_layer,
     shown_frame,
-    to_file_axes,
 )
-from napari_ppcmi._protocol.images import Mask, SavedMask, SaveMask, Segment
+from napari_ppcmi._protocol.images import Mask, SaveMask, Segment
 from napari_ppcmi._widgets.alignment_box import AlignmentBox
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import listen, wrapping
@@ -34,6 +34,9 @@ from ppcmi_sf.errors import PPCMIError
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
+    from numpy.typing import NDArray
+
+    from ppcmi_sf.imaging.geometry import Geometry
 
 _PICTURE = "Picture (*.png)"
 _FORMATS = "NIfTI (*.nii.gz);;NIfTI, not compressed (*.nii);;MetaImage (*.mha);;NRRD (*.nrrd)"
@@ -159,7 +162,12 @@ class SegmentWidget(QWidget):
         if layer is None:
             self.panel.refuse("There is no mask to save.", "Select the mask in the list of layers.")
             return
-        flat = layer.metadata[METADATA_KEY]["geometry"].family == "raster"
+        try:
+            grid = self._grid_of(layer)
+        except PPCMIError as error:
+            self.panel.refuse(error.message, error.hint)
+            return
+        flat = grid[1].family == "raster"
         suffix, formats = (".png", _PICTURE) if flat else (".nii.gz", _FORMATS)
         name, _ = QFileDialog.getSaveFileName(
             self, "Save the mask", _file_name(layer.name) + suffix, formats
@@ -168,28 +176,37 @@ class SegmentWidget(QWidget):
             self.save_to(layer, Path(name))
 
     def save_to(self, layer: Labels, path: Path) -> None:
-        """Write a mask in the grid of its image; the suffix chooses the format."""
-        own = layer.metadata[METADATA_KEY]
-        data = to_file_axes(layer.data, own).astype("uint8")
-        request = SaveMask(arrays=(data,), path=path, geometry=own["geometry"])
-        self.panel.run(request, lambda saved: self._saved(layer, saved), disable=[self.save])
+        """Write a mask in the grid of its image; the suffix chooses the format.
 
-    def _saved(self, layer: Labels, saved: SavedMask) -> None:
+        Raises
+        ------
+        PPCMIError
+            The layer is neither a picture nor a volume.
+        """
+        labels, geometry, axes = self._grid_of(layer)
+        own = {"path": str(path), "geometry": geometry, "axes": axes}
+        # A copy: the user goes on painting while it is sent.
+        request = SaveMask(arrays=(labels.copy(order="K"),), path=path, geometry=geometry)
+        self.panel.run(request, lambda _: self._saved(layer, own), disable=[self.save])
+
+    def _grid_of(self, layer: Labels) -> tuple[NDArray[Any], Geometry, tuple[int, ...]]:
+        data, meta, _ = layer.as_layer_data_tuple()
+        return on_file_grid(self._viewer, data[0] if layer.multiscale else data, meta)
+
+    def _saved(self, layer: Labels, own: dict[str, Any]) -> None:
         # A dict of its own: a duplicate of the layer shares the one of before.
-        own = {**layer.metadata[METADATA_KEY], "path": str(saved.path)}
+        own = {**layer.metadata.get(METADATA_KEY, {}), **own}
         layer.metadata = {**layer.metadata, METADATA_KEY: own}
-        self._jobs.say(f"Saved {saved.path.name}.")
+        self._jobs.say(f"Saved {Path(own['path']).name}.")
 
     def _mask_to_save(self) -> Labels | None:
+        """The selected labels layer, else the newest mask of ours, else the newest one drawn."""
         from napari.layers import Labels
 
-        masks = [
-            layer
-            for layer in self._viewer.layers
-            if isinstance(layer, Labels) and "geometry" in layer.metadata.get(METADATA_KEY, {})
-        ]
-        selected = [layer for layer in masks if layer in self._viewer.layers.selection]
-        return next(iter(reversed(selected or masks)), None)
+        drawn = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        masks = [layer for layer in drawn if "geometry" in layer.metadata.get(METADATA_KEY, {})]
+        selected = [layer for layer in drawn if layer in self._viewer.layers.selection]
+        return next(iter(reversed(selected or masks or drawn)), None)
 
     def _list_layers(self) -> None:
         current = self.image.currentText()
