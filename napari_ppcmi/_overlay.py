@@ -21,6 +21,7 @@ from ppcmi_sf.imaging.geometry import Geometry, as_rows, default_slice_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from weakref import ref
 
     from napari.layers import Image, Labels, Layer
 
@@ -181,6 +182,20 @@ def _too_many_axes(layer: Image) -> InputFileError:
         f"the layer has {layer.ndim} axes; a picture has 2, a volume 3, a stack of volumes 4.",
         hint="Take one time point or channel out of it as a layer of its own.",
     )
+
+
+def kept_layer(
+    kept: Mapping[str, tuple[ref[Any], int | None]], source: str
+) -> tuple[Any, int | None]:
+    """The layer, and its frame, that was saved as this file for a query, if it still lives.
+
+    Parameters
+    ----------
+    kept
+        The session's layers by their files.
+    """
+    layer, frame = kept.get(source, (None, None))
+    return (None, None) if layer is None else (layer(), frame)
 
 
 def find_image(
