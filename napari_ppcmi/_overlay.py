@@ -203,6 +203,9 @@ def find_image(
 ) -> LayerImage | None:
     """The open image that a mask was made from, if there is one.
 
+    An image that was never a file is known by its name, size and place alone: where several could
+    be meant, none is.
+
     Parameters
     ----------
     kept
@@ -210,6 +213,7 @@ def find_image(
     """
     from napari.layers import Image
 
+    found: list[LayerImage] = []
     for layer in viewer.layers:
         if not isinstance(layer, Image):
             continue
@@ -220,16 +224,24 @@ def find_image(
             continue
         if image.geometry.shape != mask.geometry.shape:
             continue
-        if is_original or _is_of(image, mask):
+        if is_original:
             return image
-    return None
+        if _is_of(image, mask):
+            found.append(image)
+    return found[0] if len(found) == 1 or (found and mask.source) else None
 
 
 def _is_of(image: LayerImage, mask: Mask) -> bool:
     if not mask.source or not image.source:
-        return image.source == mask.source and image.geometry == mask.geometry
+        is_same = image.geometry == mask.geometry and file_name(image.name) == mask.name
+        return is_same and image.source == mask.source
     same_part = (image.frame, image.series_uid) == (mask.frame, mask.series_uid)
     return same_part and Path(image.source).resolve() == Path(mask.source).resolve()
+
+
+def file_name(name: str) -> str:
+    """A layer's name as one that every file system takes; its mask is called so."""
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip(". ") or "image"
 
 
 def in_place(mask: Mask) -> LayerImage:

@@ -21,6 +21,7 @@ from napari_ppcmi._layers import METADATA_KEY
 from napari_ppcmi._overlay import (
     LayerImage,
     amounts,
+    file_name,
     make_overlay,
     read_layer,
     shown_frame,
@@ -136,7 +137,7 @@ class SegmentWidget(QWidget):
         axis = self.axis.currentData() if len(image.geometry.shape) == 3 else None
         request = Segment(
             arrays=(image.data,),
-            name=_file_name(image.name),
+            name=file_name(image.name),
             geometry=image.geometry,
             source=image.source,
             frame=image.frame,
@@ -170,7 +171,7 @@ class SegmentWidget(QWidget):
         flat = grid[1].family == "raster"
         suffix, formats = (".png", _PICTURE) if flat else (".nii.gz", _FORMATS)
         name, _ = QFileDialog.getSaveFileName(
-            self, "Save the mask", _file_name(layer.name) + suffix, formats
+            self, "Save the mask", file_name(layer.name) + suffix, formats
         )
         if name:
             self.save_to(layer, Path(name))
@@ -238,8 +239,3 @@ def _images(viewer: Any) -> list[Image]:
     from napari.layers import Image
 
     return [layer for layer in viewer.layers if isinstance(layer, Image)]
-
-
-def _file_name(name: str) -> str:
-    """A layer's name as one that every file system takes."""
-    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip(". ") or "image"

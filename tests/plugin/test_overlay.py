@@ -152,6 +152,23 @@ def test_the_image_of_a_mask_is_found(viewer_model, tmp_path):
     assert find_image(viewer_model, kept, (loose, None)).name == "no file"
 
 
+def test_a_mask_of_no_file_is_laid_on_the_layer_of_its_name_alone(viewer_model):
+    pixels, labels = np.zeros((4, 5)), np.zeros((4, 5), np.uint8)
+    for name in ("patient A", "patient B"):
+        viewer_model.add_image(pixels, name=name)
+    for layer in viewer_model.layers:
+        assert find_image(viewer_model, mask_of(read_layer(layer), labels)).name == layer.name
+    mask = mask_of(read_layer(viewer_model.layers[1]), labels)
+    viewer_model.layers[1].name = "renamed"
+    assert find_image(viewer_model, mask) is None
+    for name in ("T1/axial", "T1_axial"):  # as files they would be called alike
+        viewer_model.add_image(pixels, name=name)
+    mask = mask.model_copy(update={"name": "T1_axial"})
+    assert find_image(viewer_model, mask) is None
+    viewer_model.layers.remove("T1_axial")
+    assert find_image(viewer_model, mask).name == "T1/axial"
+
+
 def test_names_and_colours_of_the_classes_and_where_the_mask_is_from():
     layer = Image(np.zeros((4, 5)))
     image = read_layer(layer)
