@@ -169,12 +169,14 @@ class EncodePage(QWidget):
         except PPCMIError as error:
             self.panel.refuse(error.message, error.hint)
             return
+        files = []
         for image, layer in read:
             path = Path(image.source)
             if image.source and path.exists() and not image.is_part:
-                self.cases.add(CaseInfo(name=case_name(path), image=path))
+                files.append(CaseInfo(name=case_name(path), image=path))
             else:
                 self._to_keep.append((image, layer))
+        self.cases.add(files)
         self._keep_next()
 
     def add_paths(self, paths: list[Path]) -> None:
@@ -232,8 +234,7 @@ class EncodePage(QWidget):
         self.written.emit(result)
 
     def _found(self, found: CasesFound) -> None:
-        for case in found.cases:
-            self.cases.add(case)
+        self.cases.add(found.cases)
         self._show_problems(found.problems)
 
     def _show_problems(self, problems: Any) -> None:
@@ -260,7 +261,7 @@ class EncodePage(QWidget):
 
         def kept(case: CaseInfo) -> None:
             self._jobs.session.kept_layers[str(case.image)] = ref(layer), image.frame
-            self.cases.add(case)
+            self.cases.add([case])
 
         self.panel.run(request, kept, disable=[self.review]).finished.connect(self._keep_next)
 
