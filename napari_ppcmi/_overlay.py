@@ -70,10 +70,13 @@ class LayerImage:
         """Whether its file or folder holds more than this."""
         return self.frame is not None or self.series_uid is not None
 
-    def to_layer_axes(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """A mask in the axis order of the layer."""
-        turned = labels.transpose(self.axes)
-        return turned[np.newaxis] if self.is_stacked else turned
+    def to_layer_axes(self, mask: Mask) -> NDArray[Any]:
+        """The labels of a mask in the axis order of the layer."""
+        labels = np.asarray(mask.arrays[0])
+        if mask.axes != self.axes:
+            upright = labels.transpose(np.argsort(mask.axes)) if mask.axes else labels
+            labels = upright.transpose(self.axes)
+        return labels[np.newaxis] if self.is_stacked else labels
 
 
 def to_file_axes(labels: Any, own: Mapping[str, Any]) -> NDArray[Any]:
@@ -266,7 +269,7 @@ def transform_of(layer: Layer) -> dict[str, Any]:
 
 
 def make_overlay(image: LayerImage, mask: Mask, *, opacity: float = 0.5) -> Labels:
-    """Make the layer of a mask; it can be added to any viewer.
+    """Make the layer of a mask; it can be added to any viewer. The mask's array becomes its own.
 
     Class names are shown where the pointer is; colours are the study's.
     """
@@ -275,8 +278,9 @@ def make_overlay(image: LayerImage, mask: Mask, *, opacity: float = 0.5) -> Labe
 
     colours: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
     colours |= {number: one.color for number, one in enumerate(mask.classes) if number}
-    # Writable and of its own: the user will paint in it.
-    data = np.array(image.to_layer_axes(mask.arrays[0]), order="C")
+    # Neither copied nor brought into another order, which takes up to a second of the window's
+    # time; only made writable, since the user will paint in it.
+    data = np.require(image.to_layer_axes(mask), requirements="W")
     return Labels(
         data,
         name=f"{image.name}: mask",
@@ -314,7 +318,6 @@ class ClassAmount:
 def amounts(mask: Mask) -> list[ClassAmount]:
     """Volume (or area) of each class but the background."""
     geometry = mask.geometry
-    counts = np.bincount(np.asarray(mask.arrays[0]).ravel(), minlength=len(mask.classes))
     size = float(np.prod(geometry.spacing))
     if not geometry.has_physical_size:
         size, unit = 1.0, "pixels"
@@ -323,9 +326,8 @@ def amounts(mask: Mask) -> list[ClassAmount]:
     else:
         unit = "mm²"
     return [
-        ClassAmount(one.name, one.color, float(counts[number]) * size, unit)
-        for number, one in enumerate(mask.classes)
-        if number
+        ClassAmount(one.name, one.color, count * size, unit)
+        for one, count in list(zip(mask.classes, mask.counts, strict=True))[1:]
     ]
 
 

@@ -69,12 +69,16 @@ class FrameChoice(Answer):
 
 
 class Mask(Answer):
-    """A mask. ``arrays``: uint8 class indices, in the axis order of the image.
+    """A mask. ``arrays``: uint8 class indices, in the axis order of the image unless told.
 
     Attributes
     ----------
     name
         Of the case.
+    axes
+        Which axis of the image each axis of the array is, where it was asked for turned.
+    counts
+        How many voxels each class has: counting takes too long for napari's window.
     source
         Path of the image, or empty for a layer that was never a file.
     frame, series_uid
@@ -87,6 +91,8 @@ class Mask(Answer):
     geometry: Geometry
     classes: tuple[ClassInfo, ...]
     provenance: Provenance
+    axes: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
     source: str = ""
     frame: int | None = None
     series_uid: str | None = None
@@ -155,6 +161,9 @@ class Segment(Request):
         Which part of that file, kept as well.
     slice_axis
         How a volume is cut; ``None`` as the site was trained.
+    axes
+        Which axis of the image each axis of its layer is: the mask is turned so in the worker,
+        since that takes seconds for a large one.
     keep_in
         Folder to save the mask in, so that a crash loses nothing.
     """
@@ -165,6 +174,7 @@ class Segment(Request):
     frame: int | None = None
     series_uid: str | None = None
     slice_axis: int | None = None
+    axes: tuple[int, ...] = ()
     device: str = "auto"
     keep_in: Path | None = None
 

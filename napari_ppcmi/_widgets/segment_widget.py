@@ -143,6 +143,7 @@ class SegmentWidget(QWidget):
             frame=image.frame,
             series_uid=image.series_uid,
             slice_axis=None if axis is None else image.axes[axis],
+            axes=image.axes,
             device=session.device,
             keep_in=session.masks_folder,
         )
