@@ -61,6 +61,7 @@ class DecodePage(QWidget):
         )
         self.results = ResultsTable()
         self.panel = JobPanel(self._jobs)
+        self.results.failed.connect(self.panel.refuse)
         layout = QVBoxLayout(self)
         for widget in (self.state, self.replies, self.decode, self.panel, self.results):
             layout.addWidget(widget)

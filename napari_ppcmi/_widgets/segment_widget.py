@@ -90,6 +90,7 @@ class SegmentWidget(QWidget):
         self.save.clicked.connect(self._ask_where)
         self.results = ResultsTable()
         self.panel = JobPanel(self._jobs)
+        self.results.failed.connect(self.panel.refuse)
         self.alignment = AlignmentBox(self._jobs, self.panel, [self.button])
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)

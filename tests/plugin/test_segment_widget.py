@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QFileDialog
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._widgets.open_study import OpenStudy
@@ -108,6 +109,18 @@ def test_the_table_is_safe_for_spreadsheets_and_is_saved(qtbot, viewer_model, wi
     widget.results.save(tmp_path / "amounts.csv")
     text = (tmp_path / "amounts.csv").read_text()
     assert "\n=1+1" not in text and "'=1+1: mask" in text
+
+
+def test_a_table_that_cannot_be_saved_is_told(qtbot, viewer_model, widget, tmp_path, monkeypatch):
+    viewer_model.add_image(noise(40, 50), name="a")
+    press(qtbot, widget)
+    nowhere = tmp_path / "is a file"
+    nowhere.write_text("")
+    chosen = str(nowhere / "amounts.csv")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (chosen, ""))
+    widget.results.save_csv.click()
+    told = widget.panel.error.text()
+    assert "amounts.csv" in told and "folder" in told and not widget.panel.error.isHidden()
 
 
 def test_of_a_stack_the_frame_that_is_shown_is_segmented(qtbot, viewer_model, widget, tmp_path):
