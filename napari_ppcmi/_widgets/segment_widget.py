@@ -27,9 +27,10 @@ from napari_ppcmi._overlay import (
     shown_frame,
 )
 from napari_ppcmi._protocol.images import Mask, SaveMask, Segment
+from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.alignment_box import AlignmentBox
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import listen, wrapping
+from napari_ppcmi._widgets.parts import left_undone, listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
 from ppcmi_sf.errors import PPCMIError
 
@@ -61,7 +62,9 @@ class SegmentWidget(QWidget):
         self._viewer = napari_viewer
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
-        self._waiting: list[LayerImage] = []
+        self._waiting: list[tuple[LayerImage, Segment]] = []
+        self._failures: list[tuple[str, Failure]] = []
+        self._asked = 0
         self._build()
         layers = napari_viewer.layers
         for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
@@ -113,12 +116,13 @@ class SegmentWidget(QWidget):
             )
             return
         try:
-            self._waiting = [
-                read_layer(layer, frame=shown_frame(self._viewer, layer)) for layer in chosen
-            ]
+            images = [read_layer(layer, frame=shown_frame(self._viewer, layer)) for layer in chosen]
         except PPCMIError as error:
             self.panel.refuse(error.message, error.hint)
             return
+        # All at once: axis and site may be changed while the first ones are segmented.
+        self._waiting = [(image, self._request(image)) for image in images]
+        self._failures, self._asked = [], len(images)
         self._next()
 
     def _chosen(self) -> list[Image]:
@@ -129,14 +133,10 @@ class SegmentWidget(QWidget):
         at = self.image.currentIndex()
         return images[at : at + 1] if at >= 0 else []
 
-    def _next(self) -> None:
-        if not self._waiting:
-            self.finished.emit()
-            return
-        image = self._waiting.pop(0)
+    def _request(self, image: LayerImage) -> Segment:
         session = self._jobs.session
         axis = self.axis.currentData() if len(image.geometry.shape) == 3 else None
-        request = Segment(
+        return Segment(
             arrays=(image.data,),
             name=file_name(image.name),
             geometry=image.geometry,
@@ -148,10 +148,23 @@ class SegmentWidget(QWidget):
             device=session.device,
             keep_in=session.masks_folder,
         )
+
+    def _next(self) -> None:
+        if not self._waiting:
+            if self._failures and self._asked > 1:
+                self.panel.show_failure(left_undone(self._failures, self._asked, "segmented"))
+            self.finished.emit()
+            return
+        image, request = self._waiting.pop(0)
         job = self.panel.run(request, lambda mask: self._show(image, mask), disable=[self.button])
-        job.cancelled.connect(self._waiting.clear)
-        job.failed.connect(lambda _: self._waiting.clear())
+        job.cancelled.connect(self._stop)
+        job.failed.connect(lambda failure: self._failures.append((image.name, failure)))
         job.finished.connect(self._next)
+
+    def _stop(self) -> None:
+        """Leave the rest alone; of what is not done, the user knows."""
+        self._asked -= len(self._waiting) + 1
+        self._waiting.clear()
 
     def _show(self, image: LayerImage, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity
