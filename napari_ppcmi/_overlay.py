@@ -2,7 +2,8 @@
 
 A layer of ours keeps its file's geometry, and which axis of the file each of its axes is. A layer
 of another reader has napari's order (z, y, x): the engine, whose order is (x, y, z), gets it
-reversed. A layer with four axes is a stack of volumes, of which one is taken.
+reversed; but not one whose axes are called x, y, z, since it was made from one of ours. A layer
+with four axes is a stack of volumes, of which one is taken.
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from ppcmi_sf.imaging.geometry import Geometry, as_rows, default_slice_axis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from weakref import ref
 
     from napari.layers import Image, Labels, Layer
 
     from napari_ppcmi._protocol.images import Mask, OpenedImage
 
-_TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
+WORLD_ORDER = ("x", "y", "z")
+TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
 @dataclass(frozen=True)
@@ -67,10 +70,13 @@ class LayerImage:
         """Whether its file or folder holds more than this."""
         return self.frame is not None or self.series_uid is not None
 
-    def to_layer_axes(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """A mask in the axis order of the layer."""
-        turned = labels.transpose(self.axes)
-        return turned[np.newaxis] if self.is_stacked else turned
+    def to_layer_axes(self, mask: Mask) -> NDArray[Any]:
+        """The labels of a mask in the axis order of the layer."""
+        labels = np.asarray(mask.arrays[0])
+        if mask.axes != self.axes:
+            upright = labels.transpose(np.argsort(mask.axes)) if mask.axes else labels
+            labels = upright.transpose(self.axes)
+        return labels[np.newaxis] if self.is_stacked else labels
 
 
 def to_file_axes(labels: Any, own: Mapping[str, Any]) -> NDArray[Any]:
@@ -86,6 +92,13 @@ def to_file_axes(labels: Any, own: Mapping[str, Any]) -> NDArray[Any]:
         values = values[0]
     axes = own.get("axes", ())  # of another count, where the layer was cut since
     return values.transpose(np.argsort(axes)) if len(axes) == values.ndim else values
+
+
+def in_file_axes(layer: Labels) -> Any:
+    """The labels of a layer in the axis order of its file, where that is known; not computed."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    axes = layer.metadata.get(METADATA_KEY, {}).get("axes", ())
+    return data.transpose(*np.argsort(axes).tolist()) if len(axes) == data.ndim else data
 
 
 def shown_frame(viewer: Any, layer: Layer) -> int | None:
@@ -126,8 +139,8 @@ def read_layer(layer: Image, *, frame: int | None = None) -> LayerImage:
     if len(axes) == spatial:
         turned = channels.transpose(*np.argsort(axes).tolist(), spatial)
     if is_stacked or not isinstance(geometry, Geometry) or geometry.shape != turned.shape[:-1]:
+        axes = _engine_axes(layer, spatial)
         geometry = _geometry_of(layer, channels.shape[:-1], frame if is_stacked else None)
-        axes = (2, 1, 0) if spatial == 3 else (0, 1)
         turned = channels.transpose(*axes, spatial)
     placed = transform_of(layer)
     if is_stacked:
@@ -144,6 +157,12 @@ def read_layer(layer: Image, *, frame: int | None = None) -> LayerImage:
         series_uid=own.get("series_uid"),
         is_stacked=is_stacked,
     )
+
+
+def _engine_axes(layer: Layer, spatial: int) -> tuple[int, ...]:
+    if spatial == 2:
+        return (0, 1)
+    return (0, 1, 2) if tuple(layer.axis_labels[-3:]) == WORLD_ORDER else (2, 1, 0)
 
 
 def _place_of(layer: Image, frame: int) -> NDArray[np.float64]:
@@ -168,10 +187,27 @@ def _too_many_axes(layer: Image) -> InputFileError:
     )
 
 
+def kept_layer(
+    kept: Mapping[str, tuple[ref[Any], int | None]], source: str
+) -> tuple[Any, int | None]:
+    """The layer, and its frame, that was saved as this file for a query, if it still lives.
+
+    Parameters
+    ----------
+    kept
+        The session's layers by their files.
+    """
+    layer, frame = kept.get(source, (None, None))
+    return (None, None) if layer is None else (layer(), frame)
+
+
 def find_image(
     viewer: Any, mask: Mask, kept: tuple[Any, int | None] = (None, None)
 ) -> LayerImage | None:
     """The open image that a mask was made from, if there is one.
+
+    An image that was never a file is known by its name, size and place alone: where several could
+    be meant, none is.
 
     Parameters
     ----------
@@ -180,6 +216,7 @@ def find_image(
     """
     from napari.layers import Image
 
+    found: list[LayerImage] = []
     for layer in viewer.layers:
         if not isinstance(layer, Image):
             continue
@@ -190,16 +227,24 @@ def find_image(
             continue
         if image.geometry.shape != mask.geometry.shape:
             continue
-        if is_original or _is_of(image, mask):
+        if is_original:
             return image
-    return None
+        if _is_of(image, mask):
+            found.append(image)
+    return found[0] if len(found) == 1 or (found and mask.source) else None
 
 
 def _is_of(image: LayerImage, mask: Mask) -> bool:
     if not mask.source or not image.source:
-        return image.source == mask.source and image.geometry == mask.geometry
+        is_same = image.geometry == mask.geometry and file_name(image.name) == mask.name
+        return is_same and image.source == mask.source
     same_part = (image.frame, image.series_uid) == (mask.frame, mask.series_uid)
     return same_part and Path(image.source).resolve() == Path(mask.source).resolve()
+
+
+def file_name(name: str) -> str:
+    """A layer's name as one that every file system takes; its mask is called so."""
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip(". ") or "image"
 
 
 def in_place(mask: Mask) -> LayerImage:
@@ -220,11 +265,11 @@ def opened_layers(image: OpenedImage) -> list[Layer]:
 
 def transform_of(layer: Layer) -> dict[str, Any]:
     """Everything that places a layer, for another one that shall lie exactly on it."""
-    return {name: getattr(layer, name) for name in _TRANSFORM}
+    return {name: getattr(layer, name) for name in TRANSFORM}
 
 
 def make_overlay(image: LayerImage, mask: Mask, *, opacity: float = 0.5) -> Labels:
-    """Make the layer of a mask; it can be added to any viewer.
+    """Make the layer of a mask; it can be added to any viewer. The mask's array becomes its own.
 
     Class names are shown where the pointer is; colours are the study's.
     """
@@ -233,8 +278,9 @@ def make_overlay(image: LayerImage, mask: Mask, *, opacity: float = 0.5) -> Labe
 
     colours: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
     colours |= {number: one.color for number, one in enumerate(mask.classes) if number}
-    # Writable and of its own: the user will paint in it.
-    data = np.array(image.to_layer_axes(mask.arrays[0]), order="C")
+    # Neither copied nor brought into another order, which takes up to a second of the window's
+    # time; only made writable, since the user will paint in it.
+    data = np.require(image.to_layer_axes(mask), requirements="W")
     return Labels(
         data,
         name=f"{image.name}: mask",
@@ -272,7 +318,6 @@ class ClassAmount:
 def amounts(mask: Mask) -> list[ClassAmount]:
     """Volume (or area) of each class but the background."""
     geometry = mask.geometry
-    counts = np.bincount(np.asarray(mask.arrays[0]).ravel(), minlength=len(mask.classes))
     size = float(np.prod(geometry.spacing))
     if not geometry.has_physical_size:
         size, unit = 1.0, "pixels"
@@ -281,9 +326,8 @@ def amounts(mask: Mask) -> list[ClassAmount]:
     else:
         unit = "mm²"
     return [
-        ClassAmount(one.name, one.color, float(counts[number]) * size, unit)
-        for number, one in enumerate(mask.classes)
-        if number
+        ClassAmount(one.name, one.color, count * size, unit)
+        for one, count in list(zip(mask.classes, mask.counts, strict=True))[1:]
     ]
 
 
@@ -301,8 +345,9 @@ def _geometry_of(layer: Image, shape: tuple[int, ...], frame: int | None) -> Geo
     steps, origin = steps * (factor or 1.0), origin * (factor or 1.0)
     affine = np.eye(4)
     if count == 3:
-        affine[:3, :3], affine[:3, 3] = steps[::-1, ::-1], origin[::-1]
-        shape = shape[::-1]
+        axes = list(_engine_axes(layer, count))
+        affine[:3, :3], affine[:3, 3] = steps[np.ix_(axes, axes)], origin[axes]
+        shape = tuple(shape[axis] for axis in axes)
     else:
         affine[:2, :2], affine[:2, 3] = steps[::-1], origin[::-1]
         affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine  # pictures are LPS+, as in the engine

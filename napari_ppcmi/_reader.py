@@ -9,16 +9,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.errors import PPCMIError, ReplayError
 
 if TYPE_CHECKING:
     from napari_ppcmi._jobs import Jobs
     from napari_ppcmi._layers import LayerData
+    from napari_ppcmi._protocol.bundles import RevealedMasks
+    from napari_ppcmi._protocol.message import Failure
 
 Paths: TypeAlias = str | Sequence[str]
 Layers: TypeAlias = "list[tuple[None] | LayerData]"
 
 _SUFFIX = ".ppcmi"
+_NO_FAULT = ("verified", "own", "already used", "for others")
 
 
 def get_reader(path: Paths) -> Callable[[Paths], Layers] | None:
@@ -40,9 +43,11 @@ def read_bundles(path: Paths) -> Layers:
     layers: Layers = []
     for one in _as_list(path):
         try:
-            masks = _masks_of(Path(one))
+            masks, problem = _masks_of(Path(one))
             layers += masks
-            if not masks:
+            if problem:
+                show_warning(problem)
+            elif not masks:
                 show_info(_description(Path(one)))
         except PPCMIError as error:
             show_warning(f"{error.message} {error.hint}".strip())
@@ -51,26 +56,57 @@ def read_bundles(path: Paths) -> Layers:
     return layers or [(None,)]
 
 
-def _masks_of(path: Path) -> list[LayerData]:
-    """Masks of a reply; none where it is no reply to this site, or the key is locked."""
-    from napari_ppcmi._layers import labels_layer
-    from napari_ppcmi._protocol.bundles import OpenRevealed, Reveal, RevealedMasks
-    from napari_ppcmi._protocol.images import Mask
+def _masks_of(path: Path) -> tuple[list[LayerData], str]:
+    """Masks of a reply and what is wrong; neither where the key is locked or it is no reply."""
+    from napari_ppcmi._protocol.bundles import BundleInfo, LookAtBundle, Reveal, RevealedMasks
+    from napari_ppcmi._protocol.message import Failure
 
     jobs = _jobs()
     folder = None if jobs is None else jobs.session.replies_folder
     if jobs is None or folder is None or jobs.session.identity is None:
-        return []
+        return [], ""
+    info = jobs.wait_for(LookAtBundle(file=path))
+    if isinstance(info, BundleInfo) and info.kind != "reply":
+        return [], "" if info.state in _NO_FAULT else info.problem
     revealed = jobs.wait_for(Reveal(replies=(path,), out=folder, device=jobs.session.device))
-    if not isinstance(revealed, RevealedMasks):
-        return []
+    if isinstance(revealed, RevealedMasks):
+        masks, problems = _opened(jobs, revealed)
+        return masks, " ".join(problems)
+    return [], revealed.text if isinstance(revealed, Failure) else ""
+
+
+def _opened(jobs: Jobs, revealed: RevealedMasks) -> tuple[list[LayerData], list[str]]:
+    """The layers of masks, each on its image if that is open; and what went wrong."""
+    from napari import current_viewer
+
+    from napari_ppcmi._overlay import find_image, in_place, kept_layer, make_overlay
+    from napari_ppcmi._protocol.bundles import OpenRevealed
+    from napari_ppcmi._protocol.images import Mask
+    from napari_ppcmi._protocol.message import Failure
+
+    session, viewer = jobs.session, current_viewer()
     layers: list[LayerData] = []
+    problems = [_told(one.failure) for one in revealed.problems]
     for case in revealed.masks:
-        mask = jobs.wait_for(OpenRevealed(case=case))
+        mask = jobs.wait_for(OpenRevealed(case=case, device=session.device))
         if isinstance(mask, Mask):
-            names = [one.name for one in mask.classes]
-            layers.append(labels_layer(mask.arrays[0], mask.geometry, mask.name, case.path, names))
-    return layers
+            kept = kept_layer(session.kept_layers, mask.source)
+            image = find_image(viewer, mask, kept) or in_place(mask)
+            overlay = make_overlay(image, mask, opacity=session.preferences.mask_opacity)
+            layers.append(overlay.as_layer_data_tuple())
+        elif isinstance(mask, Failure):
+            problems.append(mask.text)
+    return layers, problems
+
+
+def _told(failure: Failure) -> str:
+    """A drop asks nothing, so that whoever wants to use a reply once more is sent to who asks."""
+    if failure.kind == ReplayError.__name__:
+        return (
+            f"{failure.message} If you want to use it once more, put it into the inbox and press "
+            "Show masks on the Decode page of the workspace, which asks."
+        )
+    return failure.text
 
 
 def _description(path: Path) -> str:

@@ -204,6 +204,14 @@ class FolderListing(Answer):
     bundles: tuple[BundleInfo, ...]
 
 
+class LookAtBundle(Request):
+    """What one file is to this site. Answer: :class:`BundleInfo`."""
+
+    quick: ClassVar[bool] = True
+
+    file: Path
+
+
 class TakeIn(Request):
     """Copy bundle files into a folder, such as those dropped on the window. Answer: BatchResult."""
 

@@ -69,12 +69,16 @@ class FrameChoice(Answer):
 
 
 class Mask(Answer):
-    """A mask. ``arrays``: uint8 class indices, in the axis order of the image.
+    """A mask. ``arrays``: uint8 class indices, in the axis order of the image unless told.
 
     Attributes
     ----------
     name
         Of the case.
+    axes
+        Which axis of the image each axis of the array is, where it was asked for turned.
+    counts
+        How many voxels each class has: counting takes too long for napari's window.
     source
         Path of the image, or empty for a layer that was never a file.
     frame, series_uid
@@ -87,6 +91,8 @@ class Mask(Answer):
     geometry: Geometry
     classes: tuple[ClassInfo, ...]
     provenance: Provenance
+    axes: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
     source: str = ""
     frame: int | None = None
     series_uid: str | None = None
@@ -155,6 +161,9 @@ class Segment(Request):
         Which part of that file, kept as well.
     slice_axis
         How a volume is cut; ``None`` as the site was trained.
+    axes
+        Which axis of the image each axis of its layer is: the mask is turned so in the worker,
+        since that takes seconds for a large one.
     keep_in
         Folder to save the mask in, so that a crash loses nothing.
     """
@@ -165,12 +174,13 @@ class Segment(Request):
     frame: int | None = None
     series_uid: str | None = None
     slice_axis: int | None = None
+    axes: tuple[int, ...] = ()
     device: str = "auto"
     keep_in: Path | None = None
 
 
 class SaveMask(Request):
-    """Write a mask in the grid of its image. ``arrays``: uint8 labels. Answer: :class:`SavedMask`.
+    """Write a mask in the grid of its image. ``arrays``: the labels. Answer: :class:`SavedMask`.
 
     Attributes
     ----------
@@ -186,6 +196,23 @@ class SavedMask(Answer):
     """Where the mask is now."""
 
     path: Path
+
+
+class CompareLabels(Request):
+    """Whether a file holds what a labels layer shows. Answer: :class:`LabelsCompared`.
+
+    ``arrays``: the labels, in the axis order of the file where that is known.
+    """
+
+    quick: ClassVar[bool] = True
+
+    path: Path
+
+
+class LabelsCompared(Answer):
+    """``same`` unless any voxel differs."""
+
+    same: bool
 
 
 class KeptMasks(Request):

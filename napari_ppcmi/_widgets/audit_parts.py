@@ -191,7 +191,7 @@ class AuditResults(QWidget):
     """What an audit found, and the way to its report."""
 
     failed = Signal(str, str)
-    """What went wrong with opening the report, and what to do."""
+    """What went wrong with opening the report or saving the table, and what to do."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -199,6 +199,7 @@ class AuditResults(QWidget):
         self.summary = wrapping(name="audit_summary")
         self.table = AuditTable()
         self.table.show()
+        self.table.failed.connect(self.failed)
         self.open_report = button(
             "Open r&eport", "open_report", "Show the whole report in your browser.", self._open
         )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QSize
 from qtpy.QtGui import QIcon, QImage, QPixmap
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QStyle, QVBoxLayout, QWidget
 
@@ -17,7 +21,6 @@ from napari_ppcmi._widgets.parts import button, wrapping
 MOST_PICTURES = 40
 """So many images get a picture; a folder may hold thousands."""
 
-_ROLE = Qt.ItemDataRole.UserRole
 _SIDE = 48
 _ROWS_SHOWN = 4
 
@@ -36,7 +39,8 @@ class CaseList(QWidget):
         self._jobs = jobs
         self._for_training = False
         self._job: Job | None = None
-        self._done: set[str] = set()  # images that need no picture any more
+        self._cases: dict[Path, CaseInfo] = {}  # by their images, in the order of the list
+        self._done: set[Path] = set()  # images that need no picture any more
         self._is_stopped = False
         self.list = QListWidget(objectName="cases")
         self.list.setAccessibleName("Images")
@@ -55,27 +59,29 @@ class CaseList(QWidget):
 
     def count(self) -> int:
         """How many there are."""
-        return self.list.count()
+        return len(self._cases)
 
     @property
     def cases(self) -> tuple[CaseInfo, ...]:
         """All of them."""
-        return tuple(item.data(_ROLE) for item in self._items())
+        return tuple(self._cases.values())
 
-    def add(self, case: CaseInfo) -> None:
-        """Add a case, if its image is not in the list yet."""
-        if any(case.image == known.image for known in self.cases):
-            return
-        item = QListWidgetItem(case.name)
-        item.setData(_ROLE, case)
-        item.setToolTip(str(case.image))
-        self.list.addItem(item)
-        self._is_stopped = False
+    def add(self, cases: Iterable[CaseInfo]) -> None:
+        """Add cases, but none whose image is in the list already."""
+        for case in cases:
+            if case.image in self._cases:
+                continue
+            self._cases[case.image] = case
+            item = QListWidgetItem(case.name)
+            item.setToolTip(str(case.image))
+            self.list.addItem(item)
+            self._is_stopped = False
         self.make_pictures()
 
     def clear(self) -> None:
         """Empty the list."""
         self.list.clear()
+        self._cases.clear()
         self._done.clear()
         self._show_state()
 
@@ -107,15 +113,14 @@ class CaseList(QWidget):
             self._job.cancel()
         self._show_state()
 
-    def _items(self) -> list[QListWidgetItem]:
-        found = (self.list.item(at) for at in range(self.list.count()))
-        return [item for item in found if item is not None]
-
     def _next_case(self) -> CaseInfo | None:
         if self._is_stopped:
             return None
-        missing = (one for one in self.cases[:MOST_PICTURES] if str(one.image) not in self._done)
-        return next(missing, None)
+        return next((one for one in self._pictured() if one.image not in self._done), None)
+
+    def _pictured(self) -> Iterable[CaseInfo]:
+        """Those that get a picture: so few that looking through them takes no time."""
+        return islice(self._cases.values(), MOST_PICTURES)
 
     def _go_on(self) -> None:
         self._job = None
@@ -138,14 +143,15 @@ class CaseList(QWidget):
         assert self._job is not None
         request = self._job.request
         assert isinstance(request, MakeThumbnail)
-        self._done.add(str(request.image))
-        for item in self._items():
-            if item.data(_ROLE).image == request.image:
+        self._done.add(request.image)
+        for row, case in enumerate(self._pictured()):
+            item = self.list.item(row)
+            if case.image == request.image and item is not None:
                 item.setIcon(icon)
                 item.setToolTip(f"{request.image}\n{told}".strip())
 
     def _show_state(self) -> None:
-        pictured = sum(str(one.image) in self._done for one in self.cases)
+        pictured = sum(one.image in self._done for one in self._pictured())
         wanted = min(self.count(), MOST_PICTURES)
         told = ""
         if self._job is not None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QApplication,
     QFileDialog,
@@ -17,7 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.parts import button, show_only
+from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.files import write_text
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]\d+)?")
@@ -35,6 +38,9 @@ class CopiedTable(QWidget):
     tip
         What is in the table.
     """
+
+    failed = Signal(str, str)
+    """Why the table was not saved, and what to do."""
 
     def __init__(
         self, name: str, headings: Sequence[str], tip: str, parent: QWidget | None = None
@@ -70,7 +76,13 @@ class CopiedTable(QWidget):
         return written.getvalue()
 
     def save(self, path: Path) -> None:
-        """Write the table as CSV."""
+        """Write the table as CSV.
+
+        Raises
+        ------
+        ResourceError
+            The file cannot be written.
+        """
         write_text(path, self.text())
 
     def _copy(self) -> None:
@@ -79,8 +91,13 @@ class CopiedTable(QWidget):
     def _save(self) -> None:
         suggested = f"{self._name}.csv"
         name, _ = QFileDialog.getSaveFileName(self, "Save the table", suggested, "CSV (*.csv)")
-        if name:
+        if not name:
+            return
+        try:
             self.save(Path(name))
+        except PPCMIError as error:
+            failure = Failure.of(error)
+            self.failed.emit(failure.message, failure.hint)
 
 
 def _plain(text: str) -> str:

@@ -14,6 +14,7 @@ from napari_ppcmi._overlay import (
     amounts,
     find_image,
     in_place,
+    kept_layer,
     make_overlay,
     opened_layers,
 )
@@ -60,6 +61,7 @@ class DecodePage(QWidget):
         )
         self.results = ResultsTable()
         self.panel = JobPanel(self._jobs)
+        self.results.failed.connect(self.panel.refuse)
         layout = QVBoxLayout(self)
         for widget in (self.state, self.replies, self.decode, self.panel, self.results):
             layout.addWidget(widget)
@@ -109,7 +111,8 @@ class DecodePage(QWidget):
         job.failed.connect(while_there(self, lambda _failure: self._next()))
 
     def _place(self, mask: Mask) -> None:
-        image = find_image(self._viewer, mask, self._kept_layer(mask))
+        kept = kept_layer(self._jobs.session.kept_layers, mask.source)
+        image = find_image(self._viewer, mask, kept)
         if image is not None:
             self._overlay(image, mask)
             self._next()
@@ -121,11 +124,6 @@ class DecodePage(QWidget):
         job.failed.connect(self.panel.show_failure)
         job.failed.connect(while_there(self, lambda _: self._overlay(in_place(mask), mask)))
         job.finished.connect(self._next)
-
-    def _kept_layer(self, mask: Mask) -> tuple[Any, int | None]:
-        """The layer that was saved as the mask's source, and which frame of it."""
-        layer, frame = self._jobs.session.kept_layers.get(mask.source, (None, None))
-        return (None, None) if layer is None else (layer(), frame)
 
     def _open_and_overlay(self, answer: OpenedImage | FrameChoice, mask: Mask) -> None:
         image = in_place(mask)

@@ -181,12 +181,14 @@ class EncodePage(QWidget):
         except PPCMIError as error:
             self.panel.refuse(error.message, error.hint)
             return
+        files = []
         for image, layer in read:
             path = Path(image.source)
             if image.source and path.exists() and not image.is_part:
-                self.cases.add(CaseInfo(name=case_name(path), image=path))
+                files.append(CaseInfo(name=case_name(path), image=path))
             else:
                 self._to_keep.append((image, layer))
+        self.cases.add(files)
         if self.panel.job is None:  # else when it has ended
             self._keep_next()
 
@@ -253,8 +255,7 @@ class EncodePage(QWidget):
         self.written.emit(result)
 
     def _found(self, found: CasesFound) -> None:
-        for case in found.cases:
-            self.cases.add(case)
+        self.cases.add(found.cases)
         self._show_problems(found.problems)
 
     def _show_problems(self, problems: Any) -> None:
@@ -281,7 +282,7 @@ class EncodePage(QWidget):
 
         def kept(case: CaseInfo) -> None:
             self._jobs.session.kept_layers[str(case.image)] = ref(layer), image.frame
-            self.cases.add(case)
+            self.cases.add([case])
 
         job = self.panel.run(request, kept, disable=[self.review])
         job.cancelled.connect(self._to_keep.clear)

@@ -30,11 +30,11 @@ from napari_ppcmi._protocol.images import (
     OpenKeptMask,
     SeriesList,
 )
-from napari_ppcmi._protocol.message import Request
+from napari_ppcmi._protocol.message import Failure, Request
 from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.part_chooser import PartChooser, of_series
-from napari_ppcmi._widgets.parts import button, listen, wrapping
+from napari_ppcmi._widgets.parts import button, left_undone, listen, wrapping
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -62,6 +62,8 @@ class OpenStudy(QWidget):
         self._jobs.attach(self)
         end_with_dock(self)
         self._waiting: list[tuple[OpenImage | ListSeries, str]] = []
+        self._failures: list[tuple[str, Failure]] = []
+        self._asked = 0
         self.setAcceptDrops(True)
         self._build()
         session = self._jobs.session
@@ -104,24 +106,34 @@ class OpenStudy(QWidget):
         for path in paths:
             request = ListSeries(folder=path) if path.is_dir() else OpenImage(path=path)
             self._waiting.append((request, ""))
+        self._asked += len(paths)
         if self.panel.job is None:
             self._next()
 
     def _next(self) -> None:
         if not self._waiting:
+            if self._failures and self._asked > 1:
+                self.panel.show_failure(left_undone(self._failures, self._asked, "opened"))
+            self._failures, self._asked = [], 0
             return
         request, told = self._waiting.pop(0)
         if isinstance(request, ListSeries):
             folder = request.folder
-            self._run(request, lambda found: self._choose_series(folder, found))
+            self._run(request, lambda found: self._choose_series(folder, found), folder.name)
         else:
-            self._run(request, lambda answer: self._take(answer, told))
+            name = request.name or request.path.name
+            self._run(request, lambda answer: self._take(answer, told), name)
 
-    def _run(self, request: Request, done: Callable[..., None]) -> None:
+    def _run(self, request: Request, done: Callable[..., None], name: str) -> None:
         job = self.panel.run(request, done, disable=self._buttons)
-        job.cancelled.connect(self._waiting.clear)
-        job.failed.connect(lambda _: self._waiting.clear())
+        job.cancelled.connect(self._stop)
+        job.failed.connect(lambda failure: self._failures.append((name, failure)))
         job.finished.connect(self._next)
+
+    def _stop(self) -> None:
+        """Leave the rest alone; of what is not done, the user knows."""
+        self._asked -= len(self._waiting) + 1
+        self._waiting.clear()
 
     def _choose_series(self, folder: Path, found: SeriesList) -> None:
         if len(found.series) == 1:
@@ -131,6 +143,7 @@ class OpenStudy(QWidget):
 
     def _open_part(self, request: OpenImage, told: str) -> None:
         self._waiting.append((request, told))
+        self._asked += 1
         if self.panel.job is None:
             self._next()
 
@@ -179,8 +192,9 @@ class OpenStudy(QWidget):
     def _open_kept(self) -> None:
         item = self.kept.currentItem()
         if item is not None:
-            request = OpenKeptMask(path=item.data(Qt.ItemDataRole.UserRole))
-            self._run(request, self._show_mask)
+            path = item.data(Qt.ItemDataRole.UserRole)
+            self._asked += 1
+            self._run(OpenKeptMask(path=path), self._show_mask, path.name)
 
     def _show_mask(self, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity

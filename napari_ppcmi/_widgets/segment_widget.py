@@ -15,26 +15,31 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_ppcmi._file_grid import on_file_grid
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._layers import METADATA_KEY
 from napari_ppcmi._overlay import (
     LayerImage,
     amounts,
+    file_name,
     make_overlay,
     read_layer,
     shown_frame,
-    to_file_axes,
 )
-from napari_ppcmi._protocol.images import Mask, SavedMask, SaveMask, Segment
+from napari_ppcmi._protocol.images import Mask, SaveMask, Segment
+from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.alignment_box import AlignmentBox
 from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import listen, wrapping
+from napari_ppcmi._widgets.parts import left_undone, listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
 from ppcmi_sf.errors import PPCMIError
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
+    from numpy.typing import NDArray
+
+    from ppcmi_sf.imaging.geometry import Geometry
 
 _PICTURE = "Picture (*.png)"
 _FORMATS = "NIfTI (*.nii.gz);;NIfTI, not compressed (*.nii);;MetaImage (*.mha);;NRRD (*.nrrd)"
@@ -59,7 +64,9 @@ class SegmentWidget(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         end_with_dock(self)
-        self._waiting: list[LayerImage] = []
+        self._waiting: list[tuple[LayerImage, Segment]] = []
+        self._failures: list[tuple[str, Failure]] = []
+        self._asked = 0
         self._build()
         layers = napari_viewer.layers
         for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
@@ -88,6 +95,7 @@ class SegmentWidget(QWidget):
         self.save.clicked.connect(self._ask_where)
         self.results = ResultsTable()
         self.panel = JobPanel(self._jobs)
+        self.results.failed.connect(self.panel.refuse)
         self.alignment = AlignmentBox(self._jobs, self.panel, [self.button])
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -110,12 +118,13 @@ class SegmentWidget(QWidget):
             )
             return
         try:
-            self._waiting = [
-                read_layer(layer, frame=shown_frame(self._viewer, layer)) for layer in chosen
-            ]
+            images = [read_layer(layer, frame=shown_frame(self._viewer, layer)) for layer in chosen]
         except PPCMIError as error:
             self.panel.refuse(error.message, error.hint)
             return
+        # All at once: axis and site may be changed while the first ones are segmented.
+        self._waiting = [(image, self._request(image)) for image in images]
+        self._failures, self._asked = [], len(images)
         self._next()
 
     def _chosen(self) -> list[Image]:
@@ -126,28 +135,38 @@ class SegmentWidget(QWidget):
         at = self.image.currentIndex()
         return images[at : at + 1] if at >= 0 else []
 
-    def _next(self) -> None:
-        if not self._waiting:
-            self.finished.emit()
-            return
-        image = self._waiting.pop(0)
+    def _request(self, image: LayerImage) -> Segment:
         session = self._jobs.session
         axis = self.axis.currentData() if len(image.geometry.shape) == 3 else None
-        request = Segment(
+        return Segment(
             arrays=(image.data,),
-            name=_file_name(image.name),
+            name=file_name(image.name),
             geometry=image.geometry,
             source=image.source,
             frame=image.frame,
             series_uid=image.series_uid,
             slice_axis=None if axis is None else image.axes[axis],
+            axes=image.axes,
             device=session.device,
             keep_in=session.masks_folder,
         )
+
+    def _next(self) -> None:
+        if not self._waiting:
+            if self._failures and self._asked > 1:
+                self.panel.show_failure(left_undone(self._failures, self._asked, "segmented"))
+            self.finished.emit()
+            return
+        image, request = self._waiting.pop(0)
         job = self.panel.run(request, lambda mask: self._show(image, mask), disable=[self.button])
-        job.cancelled.connect(self._waiting.clear)
-        job.failed.connect(lambda _: self._waiting.clear())
+        job.cancelled.connect(self._stop)
+        job.failed.connect(lambda failure: self._failures.append((image.name, failure)))
         job.finished.connect(self._next)
+
+    def _stop(self) -> None:
+        """Leave the rest alone; of what is not done, the user knows."""
+        self._asked -= len(self._waiting) + 1
+        self._waiting.clear()
 
     def _show(self, image: LayerImage, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity
@@ -161,34 +180,51 @@ class SegmentWidget(QWidget):
         if layer is None:
             self.panel.refuse("There is no mask to save.", "Select the mask in the list of layers.")
             return
-        flat = layer.metadata[METADATA_KEY]["geometry"].family == "raster"
+        try:
+            grid = self._grid_of(layer)
+        except PPCMIError as error:
+            self.panel.refuse(error.message, error.hint)
+            return
+        flat = grid[1].family == "raster"
         suffix, formats = (".png", _PICTURE) if flat else (".nii.gz", _FORMATS)
         name, _ = QFileDialog.getSaveFileName(
-            self, "Save the mask", _file_name(layer.name) + suffix, formats
+            self, "Save the mask", file_name(layer.name) + suffix, formats
         )
         if name:
             self.save_to(layer, Path(name))
 
     def save_to(self, layer: Labels, path: Path) -> None:
-        """Write a mask in the grid of its image; the suffix chooses the format."""
-        own = layer.metadata[METADATA_KEY]
-        data = to_file_axes(layer.data, own).astype("uint8")
-        request = SaveMask(arrays=(data,), path=path, geometry=own["geometry"])
-        self.panel.run(request, self._saved, disable=[self.save])
+        """Write a mask in the grid of its image; the suffix chooses the format.
 
-    def _saved(self, saved: SavedMask) -> None:
-        self._jobs.say(f"Saved {saved.path.name}.")
+        Raises
+        ------
+        PPCMIError
+            The layer is neither a picture nor a volume.
+        """
+        labels, geometry, axes = self._grid_of(layer)
+        own = {"path": str(path), "geometry": geometry, "axes": axes}
+        # A copy: the user goes on painting while it is sent.
+        request = SaveMask(arrays=(labels.copy(order="K"),), path=path, geometry=geometry)
+        self.panel.run(request, lambda _: self._saved(layer, own), disable=[self.save])
+
+    def _grid_of(self, layer: Labels) -> tuple[NDArray[Any], Geometry, tuple[int, ...]]:
+        data, meta, _ = layer.as_layer_data_tuple()
+        return on_file_grid(self._viewer, data[0] if layer.multiscale else data, meta)
+
+    def _saved(self, layer: Labels, own: dict[str, Any]) -> None:
+        # A dict of its own: a duplicate of the layer shares the one of before.
+        own = {**layer.metadata.get(METADATA_KEY, {}), **own}
+        layer.metadata = {**layer.metadata, METADATA_KEY: own}
+        self._jobs.say(f"Saved {Path(own['path']).name}.")
 
     def _mask_to_save(self) -> Labels | None:
+        """The selected labels layer, else the newest mask of ours, else the newest one drawn."""
         from napari.layers import Labels
 
-        masks = [
-            layer
-            for layer in self._viewer.layers
-            if isinstance(layer, Labels) and "geometry" in layer.metadata.get(METADATA_KEY, {})
-        ]
-        selected = [layer for layer in masks if layer in self._viewer.layers.selection]
-        return next(iter(reversed(selected or masks)), None)
+        drawn = [layer for layer in self._viewer.layers if isinstance(layer, Labels)]
+        masks = [layer for layer in drawn if "geometry" in layer.metadata.get(METADATA_KEY, {})]
+        selected = [layer for layer in drawn if layer in self._viewer.layers.selection]
+        return next(iter(reversed(selected or masks or drawn)), None)
 
     def _list_layers(self) -> None:
         current = self.image.currentText()
@@ -220,8 +256,3 @@ def _images(viewer: Any) -> list[Image]:
     from napari.layers import Image
 
     return [layer for layer in viewer.layers if isinstance(layer, Image)]
-
-
-def _file_name(name: str) -> str:
-    """A layer's name as one that every file system takes."""
-    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in name).strip(". ") or "image"

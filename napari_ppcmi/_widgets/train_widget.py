@@ -87,7 +87,7 @@ class TrainWidget(QWidget):
         self.from_folder.toggled.connect(self._show_source)
         self.data = FolderPicker("data", "The folder of the images and their masks.")
         self.data.line.setAccessibleName("Folder of images and masks")
-        self.pairs = LayerPairs(viewer)
+        self.pairs = LayerPairs(viewer, self._jobs)
         self.site_folder = FolderPicker(
             "site_folder", "Where the trained networks are kept. It stays on this computer."
         )
@@ -143,6 +143,20 @@ class TrainWidget(QWidget):
         request = self._request()
         if request is None or not self.settings.may_replace():
             return
+        if request.data is not None:
+            self._train(request)
+            return
+        self.train.setEnabled(False)
+        self.pairs.confirm(lambda problem: self._train_unless(problem, request))
+
+    def _train_unless(self, problem: str, request: TrainSite) -> None:
+        self.train.setEnabled(True)
+        if problem:
+            self.panel.refuse(problem, "")
+        else:
+            self._train(request)
+
+    def _train(self, request: TrainSite) -> None:
         self.curve.clear()
         self.curve.show()
         self.summary.hide()

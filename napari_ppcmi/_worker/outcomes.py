@@ -1,13 +1,18 @@
-"""What came of the engine's batches, as answers."""
+"""What came of the engine's work, as answers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_ppcmi._protocol.bundles import BatchResult, CaseProblem
 from napari_ppcmi._protocol.message import Failure
 from ppcmi_sf.errors import PPCMIError
+
+Labels = NDArray[np.uint8]
 
 if TYPE_CHECKING:
     from ppcmi_sf.workflows.report import BatchReport
@@ -25,3 +30,11 @@ def batch_result(report: BatchReport) -> BatchResult:
         skipped=tuple(report.skipped),
         problems=batch_problems(report.failures),
     )
+
+
+def class_counts(labels: Labels, class_count: int) -> tuple[int, ...]:
+    """How many voxels each class has; slice by slice, since counting takes 8 bytes a voxel."""
+    counts = np.zeros(class_count, np.int64)
+    for part in labels:
+        counts += np.bincount(part.ravel(), minlength=class_count)
+    return tuple(int(count) for count in counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_each_image_gets_a_picture_of_what_the_networks_see(
 ):
     ultrasound = SAMPLE / "ultrasound" / "images" / "north_000.png"
     for path in (ultrasound, SAMPLE / "volume" / "image.nii.gz", ultrasound):
-        cases.add(case(path))
+        cases.add([case(path)])
     assert cases.count() == 2 and icons(cases) == 0  # no site is open yet
     assert not cases.stop_button.isVisible()
     unlock_demo(viewer_model)
@@ -76,7 +77,7 @@ def test_what_cannot_be_read_is_told_where_the_picture_would_be(
     broken.write_bytes(b"no picture")
     (good,) = pictures(tmp_path, 1)
     for path in (broken, good):
-        cases.add(case(path))
+        cases.add([case(path)])
     qtbot.waitUntil(lambda: icons(cases) == 2, timeout=WAIT_MS)
     assert "damaged" in cases.list.item(0).toolTip()
     assert cases.list.item(1).toolTip() == str(good)
@@ -85,16 +86,25 @@ def test_what_cannot_be_read_is_told_where_the_picture_would_be(
 def test_only_so_many_get_a_picture(qtbot, viewer_model, unlock_demo, cases, tmp_path, monkeypatch):
     monkeypatch.setattr(case_list, "MOST_PICTURES", 3)
     unlock_demo(viewer_model)
-    for path in pictures(tmp_path, 5):
-        cases.add(case(path))
+    cases.add(case(path) for path in pictures(tmp_path, 5))
     qtbot.waitUntil(lambda: "5 images; the first 3" in cases.note.text(), timeout=WAIT_MS)
     assert icons(cases) == 3
 
 
+def test_thousands_are_added_before_anybody_could_notice(cases):
+    many = [case(Path(f"/data/set/images/case_{number:05}.png")) for number in range(2000)]
+    started = time.perf_counter()
+    cases.add(many)
+    cases.add(many[:500])
+    taken = time.perf_counter() - started
+    print(f"2000 images in the list after {taken * 1000:.0f} ms")
+    assert cases.count() == cases.list.count() == 2000 and cases.cases == tuple(many)
+    assert taken < 0.1
+
+
 def test_they_can_be_stopped_and_cleared(qtbot, viewer_model, unlock_demo, cases, tmp_path):
     unlock_demo(viewer_model)
-    for path in pictures(tmp_path, 30):
-        cases.add(case(path))
+    cases.add(case(path) for path in pictures(tmp_path, 30))
     qtbot.waitUntil(lambda: icons(cases) > 0, timeout=WAIT_MS)
     cases.stop_button.click()
     qtbot.waitUntil(lambda: jobs_for(viewer_model).running is None, timeout=5000)
@@ -103,7 +113,7 @@ def test_they_can_be_stopped_and_cleared(qtbot, viewer_model, unlock_demo, cases
     assert icons(cases) == made < 30 and not cases.stop_button.isVisible()
     cases.clear()
     assert cases.count() == 0 and cases.cases == ()
-    cases.add(case(tmp_path / "image_000.png"))
+    cases.add([case(tmp_path / "image_000.png")])
     qtbot.waitUntil(lambda: icons(cases) == 1, timeout=WAIT_MS)
 
 

@@ -36,7 +36,7 @@ def test_what_is_changed_while_a_review_is_made_is_not_written(qtbot, viewer_mod
     with qtbot.waitSignal(page.panel.idle, timeout=JOB_MS):
         page.add_paths([IMAGES / "north_000.png"])
     page.findChild(QPushButton, "review").click()
-    page.cases.add(CaseInfo(name="north_001", image=IMAGES / "north_001.png"))
+    page.cases.add([CaseInfo(name="north_001", image=IMAGES / "north_001.png")])
     page.outbox.show_path(demo.outbox / "elsewhere")
     qtbot.waitUntil(lambda: page.dialog is not None and page.dialog.isVisible(), timeout=JOB_MS)
     assert page.cases.count() == 2

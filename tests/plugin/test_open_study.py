@@ -150,6 +150,23 @@ def test_a_damaged_file_is_told_and_the_next_one_opens(qtbot, viewer_model, widg
     assert widget.panel.error.text() == ""
 
 
+def test_a_damaged_file_does_not_keep_the_others_from_being_opened(
+    qtbot, viewer_model, widget, tmp_path
+):
+    torn, gone = tmp_path / "torn.png", tmp_path / "gone.nii.gz"
+    torn.write_bytes(PICTURE.read_bytes()[:200])
+    widget.open([torn, PICTURE, gone, VOLUME])
+    wait_for_layers(qtbot, viewer_model, 2)
+    wait_until_idle(qtbot, widget)
+    told = widget.panel.error.text()
+    assert told.startswith("2 of 4 could not be opened; the others were.")
+    assert "torn.png:" in told and "gone.nii.gz:" in told
+    assert [layer.name for layer in viewer_model.layers] == ["north_000", "image"]
+    widget.open([torn])
+    wait_until_idle(qtbot, widget)
+    assert " of " not in widget.panel.error.text().split("torn.png")[0]
+
+
 def test_the_only_series_of_a_folder_is_opened(qtbot, viewer_model, widget, tmp_path):
     write_series(tmp_path, "1.2.4.1", 3)
     widget.open([tmp_path])

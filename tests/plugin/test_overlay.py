@@ -17,6 +17,7 @@ from napari_ppcmi._overlay import (
 )
 from napari_ppcmi._protocol.images import Mask, Provenance
 from napari_ppcmi._protocol.keys import ClassInfo
+from napari_ppcmi._worker.outcomes import class_counts
 from ppcmi_sf.errors import InputFileError
 
 CLASSES = (
@@ -34,6 +35,7 @@ def mask_of(image, labels) -> Mask:
         geometry=image.geometry,
         classes=CLASSES,
         provenance=provenance,
+        counts=class_counts(labels, len(CLASSES)),
     )
 
 
@@ -150,6 +152,36 @@ def test_the_image_of_a_mask_is_found(viewer_model, tmp_path):
     kept = of_file.model_copy(update={"source": "/elsewhere/kept.nii.gz"})
     assert find_image(viewer_model, kept) is None
     assert find_image(viewer_model, kept, (loose, None)).name == "no file"
+
+
+def test_a_mask_of_no_file_is_laid_on_the_layer_of_its_name_alone(viewer_model):
+    pixels, labels = np.zeros((4, 5)), np.zeros((4, 5), np.uint8)
+    for name in ("patient A", "patient B"):
+        viewer_model.add_image(pixels, name=name)
+    for layer in viewer_model.layers:
+        assert find_image(viewer_model, mask_of(read_layer(layer), labels)).name == layer.name
+    mask = mask_of(read_layer(viewer_model.layers[1]), labels)
+    viewer_model.layers[1].name = "renamed"
+    assert find_image(viewer_model, mask) is None
+    for name in ("T1/axial", "T1_axial"):  # as files they would be called alike
+        viewer_model.add_image(pixels, name=name)
+    mask = mask.model_copy(update={"name": "T1_axial"})
+    assert find_image(viewer_model, mask) is None
+    viewer_model.layers.remove("T1_axial")
+    assert find_image(viewer_model, mask).name == "T1/axial"
+
+
+def test_a_mask_that_the_worker_turned_already_is_the_same():
+    layer = Image(np.zeros((4, 5, 6)))
+    image = read_layer(layer)
+    labels = np.random.default_rng(0).integers(0, 3, image.geometry.shape, dtype=np.uint8)
+    mask = mask_of(image, labels)
+    expected = make_overlay(image, mask).data
+    for axes in ((2, 1, 0), (1, 2, 0)):
+        turned = mask.model_copy(update={"arrays": (labels.transpose(axes),), "axes": axes})
+        found = make_overlay(image, turned).data
+        np.testing.assert_array_equal(found, expected)
+        assert found.flags.writeable
 
 
 def test_names_and_colours_of_the_classes_and_where_the_mask_is_from():

@@ -7,6 +7,7 @@ import io
 
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QFileDialog
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._widgets.open_study import OpenStudy
@@ -80,6 +81,42 @@ def test_values_that_are_no_numbers_are_told(qtbot, viewer_model, widget):
     assert len(viewer_model.layers) == 1
 
 
+def test_one_that_fails_does_not_keep_the_others_from_being_segmented(qtbot, viewer_model, widget):
+    for name in ("a", "b", "c"):
+        viewer_model.add_image(noise(40, 50), name=name)
+    viewer_model.layers["b"].data[3, 4] = np.nan
+    viewer_model.layers.selection = set(viewer_model.layers)
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+    assert {layer.name for layer in viewer_model.layers} == {"a", "b", "c", "a: mask", "c: mask"}
+    told = widget.panel.error.text()
+    assert told.startswith("1 of 3 could not be segmented; the others were. b: ")
+    assert "not finite" in told and not widget.panel.error.isHidden()
+
+
+def test_all_are_segmented_as_it_was_chosen_when_the_button_was_pressed(
+    qtbot, viewer_model, widget, monkeypatch
+):
+    for name in ("a", "b"):
+        viewer_model.add_image(noise(3, 32, 32), name=name)
+    viewer_model.layers.selection = set(viewer_model.layers)
+    widget.axis.setCurrentIndex(1)
+    folder = jobs_for(viewer_model).session.masks_folder
+    asked, run = [], widget.panel.run
+
+    def watched(request, *args, **options):
+        asked.append(request)
+        return run(request, *args, **options)
+
+    monkeypatch.setattr(widget.panel, "run", watched)
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+        widget.axis.setCurrentIndex(2)
+        session = jobs_for(viewer_model).session
+        session.site = session.site.model_copy(update={"folder": folder.parent / "another"})
+    assert [(one.slice_axis, one.keep_in) for one in asked] == [(2, folder)] * 2
+
+
 def test_a_widget_that_is_gone_listens_to_nothing(qtbot, viewer_model, unlock_demo):
     keeper, gone = SegmentWidget(viewer_model), SegmentWidget(viewer_model)
     qtbot.addWidget(keeper)
@@ -108,6 +145,18 @@ def test_the_table_is_safe_for_spreadsheets_and_is_saved(qtbot, viewer_model, wi
     widget.results.save(tmp_path / "amounts.csv")
     text = (tmp_path / "amounts.csv").read_text()
     assert "\n=1+1" not in text and "'=1+1: mask" in text
+
+
+def test_a_table_that_cannot_be_saved_is_told(qtbot, viewer_model, widget, tmp_path, monkeypatch):
+    viewer_model.add_image(noise(40, 50), name="a")
+    press(qtbot, widget)
+    nowhere = tmp_path / "is a file"
+    nowhere.write_text("")
+    chosen = str(nowhere / "amounts.csv")
+    monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (chosen, ""))
+    widget.results.save_csv.click()
+    told = widget.panel.error.text()
+    assert "amounts.csv" in told and "folder" in told and not widget.panel.error.isHidden()
 
 
 def test_of_a_stack_the_frame_that_is_shown_is_segmented(qtbot, viewer_model, widget, tmp_path):

@@ -186,16 +186,23 @@ def test_layers_with_files_can_be_paired(qtbot, widget, viewer_model, tmp_path):
     for number in range(4):
         for kind, of in (("images", Image), ("masks", Labels)):
             path = tmp_path / "data" / kind / f"case_{number}.png"
-            layer = of(np.asarray(Picture.open(path)), metadata={"ppcmi": {"path": str(path)}})
+            layer = of(np.array(Picture.open(path)), metadata={"ppcmi": {"path": str(path)}})
             layer.name = f"{kind} {number}"
             viewer_model.add_layer(layer)
         pairs.image.setCurrentText(f"images {number}")
         pairs.labels.setCurrentText(f"masks {number}")
         pairs.add.click()
+        qtbot.waitUntil(lambda n=number: len(pairs.cases) == n + 1, timeout=TRAINING_MS)
     assert [case.name for case in pairs.cases] == [f"case_{number}" for number in range(4)]
     pairs.list.setCurrentRow(0)
     pairs.remove.click()
     assert len(pairs.cases) == 3
+    labels = viewer_model.layers["masks 3"]
+    labels.data_setitem((np.array([0]), np.array([0])), 1)
+    widget.train.click()
+    qtbot.waitUntil(lambda: "'masks 3' has changes" in widget.panel.error.text(), timeout=5000)
+    assert widget.panel.job is None and widget.train.isEnabled()
+    labels.undo()
     train(qtbot, widget)
     assert "The site is trained on" in widget.summary.text(), widget.panel.error.text()
 

@@ -6,12 +6,14 @@ from contextlib import suppress
 
 from napari_ppcmi._protocol.bundles import (
     BatchResult,
+    BundleInfo,
     CaseProblem,
     ExportLog,
     FolderListing,
     InstallModel,
     LogListing,
     LogRow,
+    LookAtBundle,
     MapHere,
     ReadLog,
     ScanFolder,
@@ -44,6 +46,11 @@ def scan_folder(desk: Desk, request: ScanFolder) -> Job[FolderListing]:
         with suppress(OSError):  # it was moved away meanwhile
             found.append(inspect_bundle(path, party))
     return FolderListing(folder=folder, bundles=tuple(found))
+
+
+def look_at_bundle(desk: Desk, request: LookAtBundle) -> BundleInfo:
+    """Check one bundle."""
+    return inspect_bundle(request.file, desk.party)
 
 
 def take_in(_desk: Desk, request: TakeIn) -> Job[BatchResult]:

@@ -7,7 +7,9 @@ from PIL import Image
 
 from napari_ppcmi._protocol.bundles import CaseInfo
 from napari_ppcmi._protocol.images import (
+    CompareLabels,
     FrameChoice,
+    LabelsCompared,
     ListSeries,
     MakeThumbnail,
     OpenedImage,
@@ -23,6 +25,8 @@ from napari_ppcmi._worker.review import engine_case
 from ppcmi_sf import imaging
 from ppcmi_sf.errors import SeveralFramesError
 from ppcmi_sf.progress import Job, Progress
+
+_MOST_CLASSES = 256  # whatever a mask file can hold
 
 
 def open_image(_desk: Desk, request: OpenImage) -> Job[OpenedImage | FrameChoice]:
@@ -74,3 +78,12 @@ def save_mask(_desk: Desk, request: SaveMask) -> Job[SavedMask]:
     yield Progress(0, 1, f"Saving {request.path.name}")
     imaging.write_mask_as(request.arrays[0], request.geometry, request.path)
     return SavedMask(path=request.path)
+
+
+def compare_labels(_desk: Desk, request: CompareLabels) -> LabelsCompared:
+    """Whether a file holds these labels; other readers have the axes of files reversed."""
+    shown = np.asarray(request.arrays[0])
+    stored = imaging.read_mask(request.path, _MOST_CLASSES)
+    return LabelsCompared(
+        same=np.array_equal(shown, stored) or np.array_equal(shown, stored.transpose())
+    )

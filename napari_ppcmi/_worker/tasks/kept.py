@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from napari_ppcmi._protocol.images import KeptMask, KeptMaskList, KeptMasks, Mask, OpenKeptMask
 from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.outcomes import class_counts
 from ppcmi_sf.errors import InputFileError
 from ppcmi_sf.files import write_error, write_text
 from ppcmi_sf.imaging import mask_path, read_mask, write_mask
@@ -21,6 +22,7 @@ from ppcmi_sf.progress import Job, Progress
 _RECORD = ".json"
 _MAX_RECORD_BYTES = 256 * 1024
 _NAME_LENGTH = 80
+_NOT_KEPT = {"saved", "axes", "counts"}  # what the file itself tells
 
 
 def keep_mask(folder: Path, mask: Mask) -> Path:
@@ -40,7 +42,7 @@ def keep_mask(folder: Path, mask: Mask) -> Path:
     record = _record_of(target)
     try:
         write_mask(mask.arrays[0], mask.geometry, folder, name)
-        write_text(record, mask.model_dump_json(exclude={"saved"}, indent=1) + "\n", mode=0o600)
+        write_text(record, mask.model_dump_json(exclude=_NOT_KEPT, indent=1) + "\n", mode=0o600)
     except BaseException:  # a cancel, too
         for path in (target, record):
             with suppress(OSError):
@@ -74,7 +76,8 @@ def open_kept_mask(_desk: Desk, request: OpenKeptMask) -> Job[Mask]:
             hint="Open the mask as an image file, or make it again.",
         )
     labels = read_mask(path, len(mask.classes), image_geometry=mask.geometry)
-    return mask.model_copy(update={"arrays": (labels,), "saved": path})
+    counts = class_counts(labels, len(mask.classes))
+    return mask.model_copy(update={"arrays": (labels,), "counts": counts, "saved": path})
 
 
 def _record_of(path: Path) -> Path:

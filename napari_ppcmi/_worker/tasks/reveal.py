@@ -14,7 +14,7 @@ from napari_ppcmi._protocol.bundles import (
 )
 from napari_ppcmi._protocol.images import Mask, Provenance
 from napari_ppcmi._worker.desk import Desk
-from napari_ppcmi._worker.outcomes import batch_problems
+from napari_ppcmi._worker.outcomes import batch_problems, class_counts
 from napari_ppcmi._worker.review import engine_case
 from napari_ppcmi._worker.tasks.keys import class_infos
 from ppcmi_sf import __version__
@@ -88,6 +88,7 @@ def open_revealed(desk: Desk, request: OpenRevealed) -> Job[Mask]:
         geometry=geometry,
         classes=class_infos(study),
         provenance=provenance,
+        counts=class_counts(labels, study.class_count),
         source=case.source,
         saved=case.path,
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from napari_ppcmi._protocol.images import Mask, Provenance, Segment
 from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.outcomes import class_counts
 from napari_ppcmi._worker.tasks.kept import keep_mask
 from napari_ppcmi._worker.tasks.keys import class_infos
 from ppcmi_sf import __version__
@@ -37,10 +38,11 @@ def segment(desk: Desk, request: Segment) -> Job[Mask]:
         geometry=request.geometry,
         classes=class_infos(segmenter.study),
         provenance=provenance,
+        counts=class_counts(labels, segmenter.study.class_count),
         source=request.source,
         frame=request.frame,
         series_uid=request.series_uid,
     )
-    if request.keep_in is None:
-        return mask
-    return mask.model_copy(update={"saved": keep_mask(request.keep_in, mask)})
+    saved = None if request.keep_in is None else keep_mask(request.keep_in, mask)
+    turned = np.ascontiguousarray(labels.transpose(request.axes)) if request.axes else labels
+    return mask.model_copy(update={"arrays": (turned,), "axes": request.axes, "saved": saved})
