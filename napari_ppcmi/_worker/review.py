@@ -18,7 +18,7 @@ from ppcmi_sf.data.layouts.psfh import COLOUR_AXIS
 from ppcmi_sf.data.layouts.psfh import matches as is_psfh
 from ppcmi_sf.errors import InputFileError, KeyFileError, PPCMIError
 from ppcmi_sf.home import Party
-from ppcmi_sf.imaging import MedicalImage, fit_to_grid, read_image
+from ppcmi_sf.imaging import MedicalImage, fit_to_grid, read_image, slice_axis_for
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.progress import Job, Progress
 
@@ -132,7 +132,7 @@ def review_export(desk: Desk, request: ReviewExport) -> Job[ExportReview]:
 def _count(request: ReviewExport, site: Site, record: TrainingRecord) -> Job[_Tally]:
     from ppcmi_sf.workflows.preview import preview_slice
 
-    tally, axis = _Tally(), record.slice_axis
+    tally = _Tally()
     frame = record.frame if request.purpose == "training" else None
     for number, info in enumerate(request.cases):
         yield Progress(number, len(request.cases), f"Looking at {info.name}")
@@ -141,6 +141,7 @@ def _count(request: ReviewExport, site: Site, record: TrainingRecord) -> Job[_Ta
             image: MedicalImage = read_image(
                 case.image, frame=frame, channel_axis=case.channel_axis
             )
+            axis = slice_axis_for(image.geometry, None, record.slice_axis)
             count = fit_to_grid(image.geometry, site.study, slice_axis=axis).slice_count
             if request.purpose == "training":
                 load_case_mask(case, site.study.class_count, image.geometry)

@@ -34,6 +34,7 @@ from ppcmi_sf.imaging import read_image
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.secretfile import KdfCost
 from ppcmi_sf.workflows import folders
+from ppcmi_sf.workflows.folders import SiteFolder
 
 
 @pytest.fixture
@@ -123,6 +124,14 @@ def test_a_review_tells_all_and_writes_nothing(desk, partner, cases, tmp_path, s
     assert len(written) == review.bundles == (2 if purpose == "query" else 1)
     assert sum(path.stat().st_size for path in written) == review.byte_count
     assert review.items == (2 if purpose == "query" else 6)
+
+
+def test_a_site_that_cuts_volumes_along_an_axis_reviews_pictures_too(desk, cases):
+    folder = SiteFolder(desk.site_folder)
+    folder.save_record(folder.record().model_copy(update={"slice_axis": 0}))
+    request = ReviewExport(purpose="query", cases=cases, recipients=(own(desk),))
+    review = progress.run(protect.review_export(desk, request))
+    assert not review.problems and review.items == len(cases)
 
 
 def test_a_review_needs_no_mapping_network_and_lists_problems(desk, cases, tmp_path):

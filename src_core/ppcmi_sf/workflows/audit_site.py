@@ -21,7 +21,13 @@ from ppcmi_sf.audit.subject import GroupedSlices, Subject
 from ppcmi_sf.data import Case, load_case_mask
 from ppcmi_sf.device import place, require_memory
 from ppcmi_sf.errors import PPCMIError, TrainingError
-from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, mask_to_grid, read_image
+from ppcmi_sf.imaging import (
+    fit_to_grid,
+    iter_grid_slices,
+    mask_to_grid,
+    read_image,
+    slice_axis_for,
+)
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
@@ -233,8 +239,7 @@ def _load_public(
         yield Progress(index, len(cases), "reading public images")
         try:
             image = read_image(case.image, frame=record.frame, channel_axis=case.channel_axis)
-            is_volume = len(image.geometry.shape) == 3
-            axis = record.slice_axis if is_volume else None
+            axis = slice_axis_for(image.geometry, None, record.slice_axis)
             fit = fit_to_grid(image.geometry, study, slice_axis=axis)
             rows, columns = study.image_size
             needed = fit.slice_count * rows * columns * (2 * study.channels + 1)
