@@ -136,8 +136,8 @@ def require_same_server(home: Home, listed: MembershipList) -> None:
     if known is not None and known.server_card.fingerprint != server.fingerprint:
         before = known.server_card.name
         raise ContactError(
-            f"The list of this study came from '{before}' so far, and this one is of "
-            f"'{server.name}'.",
+            f"The list of this study came from '{before}' so far, and this one is of another "
+            f"identity, '{server.name}'.",
             hint=f"Ask '{before}' over the telephone. If the study has a new mapping server, "
             "say so with --new-server, and compare the words again.",
         )

@@ -206,6 +206,8 @@ def test_lists_of_others_are_refused(escrow_chain, blind_chain, ppcmi, tmp_path,
     approving = ("join", "approve", request, "--study", chain.study, "--out", members)
     ppcmi(*approving, "--fingerprint", chain.fingerprint("north"), *evil)
     accepting = ("join", "accept", members, "--study", chain.study, *chain.at_home("north"))
+    ppcmi.fails(*accepting, code=4, saying="came from 'server' so far")
+    accepting = (*accepting, "--new-server")
     ppcmi.fails(*accepting, code=4, saying="Nobody has compared the fingerprint")
     given = ("--fingerprint", chain.fingerprint("server"))
     ppcmi.fails(*accepting, *given, code=4, saying="has another fingerprint")
