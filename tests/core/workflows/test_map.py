@@ -132,6 +132,7 @@ def test_a_site_that_was_renamed_is_answered_as_before(server, north, tmp_path):
     renamed = identity._make(
         "north-2", identity.sign_secret, identity.encrypt_secret, identity.card.validity
     )
+    server.party.home.contacts.remove("north")
     server.party.home.contacts.add(renamed.card)
     report = run(server.map(north.old_queries, tmp_path / "r", again=True))
     assert (len(report.written), report.failures) == (4, [])

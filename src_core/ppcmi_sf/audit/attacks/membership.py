@@ -188,7 +188,9 @@ def _planted(subject: Subject, pool: MembershipPool, pairs: SitePairs) -> Job[Me
         cut_mix=0.0,  # it is there against just this
     )
     losses = yield from mapping_losses(network, SHADOW_SITE, pairs, subject.device)
-    asked = MembershipPool(pool.slices, chosen, pool.seed)
+    # Further slices of the same patients are neither: not learned, and much like those that were.
+    rows = np.flatnonzero(chosen | ~pool.members)
+    asked, losses = MembershipPool(pool.slices.take(rows), chosen[rows], pool.seed), losses[rows]
     name = (
         f"AUC, mapping network, loss threshold, planted weakness: trained on {chosen.sum()} "
         "slices by heart"
