@@ -24,6 +24,7 @@ from ppcmi_sf.strictjson import is_invisible
 
 FORMAT_VERSION: Literal[1] = 1
 MAX_STUDY_BYTES = 64 * 1024
+MOST_NESTED = 16  # brackets and lists in each other
 
 Modality = Literal["MR", "US", "CT", "XR", "OTHER"]
 Arrangement = Literal["escrow", "blind"]
@@ -247,12 +248,23 @@ def _first_problem(error: ValidationError, whole: str = "") -> str:
 
 def _load_yaml(text: str) -> object:
     try:
-        # A study needs neither, and a few lines of aliases or merges can cost hours.
-        if any(_refers(event) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            return None
-        return yaml.safe_load(text) or {}
+        return (yaml.safe_load(text) or {}) if _is_plain(text) else None
     except Exception:  # not YAMLError alone: a bad date is a ValueError, and so on
         return None
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it has neither references nor deep nesting.
+
+    A study needs none of them, and a few lines of aliases, or of brackets, can cost hours.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_NESTED or _refers(event):
+            return False
+    return True
 
 
 def _refers(event: yaml.Event) -> bool:
