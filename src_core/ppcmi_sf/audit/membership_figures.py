@@ -10,7 +10,7 @@ from ppcmi_sf.audit.item_losses import Losses
 from ppcmi_sf.audit.membership_pool import RATES, MembershipPool
 from ppcmi_sf.audit.result import Measurement
 from ppcmi_sf.audit.shadow_models import Shadows
-from ppcmi_sf.audit.statistics import LEVEL, Interval, auc_interval, resolvable
+from ppcmi_sf.audit.statistics import LEVEL, Interval, auc_interval, resolvable, tpr
 
 AIM = (0.47, 0.53)
 TPR_AIM = 0.02
@@ -84,15 +84,16 @@ def _both_ways(
 
 def _rate(what: str, pool: MembershipPool, ways: Mapping[str, Losses], fpr: float) -> Measurement:
     """The most true positives that any way gets: an AUC near 0.5 may hide a few who are named."""
-    rates = {how: pool.rate(scores, fpr) for how, scores in ways.items()}
-    how = max(rates, key=lambda way: rates[way][0])
+    inside = pool.members
+    rates = {how: tpr(scores[inside], scores[~inside], fpr) for how, scores in ways.items()}
+    how = max(rates, key=lambda way: rates[way])
     negatives, positives = int((~pool.members).sum()), int(pool.members.sum())
     name = f"true positives at {100 * fpr:g} % false ones, {what}, most of {len(ways)} ways: {how}"
     known = resolvable(negatives, fpr)
     if not known:
         name += f" (not resolved: {negatives} non-members, {round(1 / fpr)} are needed)"
     most = TPR_AIM if known and fpr == RATES[0] else None
-    return Measurement.aimed(name, rates[how], positives, fpr, most=most)
+    return Measurement.aimed(name, pool.rate(ways[how], fpr), positives, fpr, most=most)
 
 
 def _by_patient(name: str, pool: MembershipPool, scores: Losses) -> Measurement:

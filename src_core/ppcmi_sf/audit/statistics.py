@@ -60,8 +60,7 @@ def mean_interval(
         return mean, math.nan, math.nan
     rng = np.random.default_rng(seed)
     low, high = _ends([float(sample.draw(rng).mean()) for _ in range(RESAMPLES)], LEVEL)
-    low, high = _widened(mean, low, high, sample.count, LEVEL)
-    return mean, max(low, limits[0]), min(high, limits[1])
+    return _widened(mean, low, high, sample.count, LEVEL, limits)
 
 
 def auc(pos: Values, neg: Values) -> float:
@@ -116,8 +115,7 @@ def auc_interval(
     low, high = _bootstrap(positives, negatives, auc, seed, level)
     if low == high:
         return value, *_newcombe(value, positives.count, negatives.count)
-    low, high = _widened(value, low, high, min(positives.count, negatives.count), level)
-    return value, max(0.0, low), min(1.0, high)
+    return _widened(value, low, high, min(positives.count, negatives.count), level)
 
 
 def pair_auc_interval(
@@ -159,8 +157,7 @@ def pair_auc_interval(
     low, high = _ends([figure for figure in figures if not math.isnan(figure)] or [value], LEVEL)
     if low == high:
         return value, *_newcombe(value, len(names), len(names))
-    low, high = _widened(value, low, high, len(names), LEVEL)
-    return value, max(0.0, low), min(1.0, high)
+    return _widened(value, low, high, len(names), LEVEL)
 
 
 def _weighted_auc(
@@ -178,6 +175,16 @@ def _weighted_auc(
 def resolvable(negatives: int, fpr: float) -> bool:
     """Whether so many negatives can tell a false-positive rate from 0."""
     return negatives * fpr >= 1 - 1e-9
+
+
+def tpr(pos: Values, neg: Values, fpr: float) -> float:
+    """The rate of :func:`tpr_at_fpr`, without an interval. NaN without items."""
+    first, second = np.asarray(pos, dtype=np.float64), np.sort(np.asarray(neg, dtype=np.float64))
+    if not len(first) or not len(second):
+        return math.nan
+    allowed = math.floor(fpr * len(second) + 1e-9)
+    threshold = second[len(second) - 1 - allowed] if allowed < len(second) else -math.inf
+    return float((first > threshold).mean())
 
 
 def tpr_at_fpr(
@@ -218,17 +225,16 @@ def tpr_at_fpr(
         interval. Without any spread it is Wilson's, for the number of positive groups. NaN
         without items.
     """
-    value = _tpr(pos, neg, fpr)
+    value = tpr(pos, neg, fpr)
     if math.isnan(value):
         return math.nan, math.nan, math.nan
     positives, negatives = _Sample.of(pos, groups_pos), _Sample.of(neg, groups_neg)
     if not resolvable(len(negatives.values), fpr) or min(positives.count, negatives.count) < 2:
         return value, 0.0, 1.0
-    low, high = _bootstrap(positives, negatives, lambda p, n: _tpr(p, n, fpr), seed, LEVEL)
+    low, high = _bootstrap(positives, negatives, lambda p, n: tpr(p, n, fpr), seed, LEVEL)
     if low == high:
         return value, *wilson(value, positives.count)
-    low, high = _widened(value, low, high, min(positives.count, negatives.count), LEVEL)
-    return value, max(0.0, low), min(1.0, high)
+    return _widened(value, low, high, min(positives.count, negatives.count), LEVEL)
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -283,26 +289,23 @@ def _ends(figures: list[float], level: float) -> tuple[float, float]:
 
 
 def _widened(
-    value: float, low: float, high: float, groups: int, level: float
-) -> tuple[float, float]:
+    value: float,
+    low: float,
+    high: float,
+    groups: int,
+    level: float,
+    limits: tuple[float, float] = (0.0, 1.0),
+) -> Interval:
     """Move the ends of a bootstrap interval away from the figure, as few groups ask for.
 
     A bootstrap over n groups has a spread that is too small by √((n - 1) / n), and its ends know
-    nothing of the spread being estimated itself.
+    nothing of the spread being estimated itself. Beyond what the figure can be they do not go.
     """
     tail = (1 + level) / 2
     wider = float(stdtrit(groups - 1, tail) / ndtri(tail))
     factor = math.sqrt(groups / (groups - 1)) * wider
-    return value - factor * max(0.0, value - low), value + factor * max(0.0, high - value)
-
-
-def _tpr(pos: Values, neg: Values, fpr: float) -> float:
-    first, second = np.asarray(pos, dtype=np.float64), np.sort(np.asarray(neg, dtype=np.float64))
-    if not len(first) or not len(second):
-        return math.nan
-    allowed = math.floor(fpr * len(second) + 1e-9)
-    threshold = second[len(second) - 1 - allowed] if allowed < len(second) else -math.inf
-    return float((first > threshold).mean())
+    low, high = value - factor * max(0.0, value - low), value + factor * max(0.0, high - value)
+    return value, max(limits[0], low), min(limits[1], high)
 
 
 def _newcombe(value: float, positives: int, negatives: int) -> tuple[float, float]:

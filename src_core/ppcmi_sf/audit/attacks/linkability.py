@@ -266,20 +266,21 @@ def _finds(planted: list[Measurement]) -> bool:
 def _reading(
     subject: Subject, reported: list[Measurement], planted: list[Measurement], words: list[str]
 ) -> str:
+    finds = _finds(planted)
     told = [one for one in reported if one.low is not None and one.low > 0.5]
     if told:
         risk = (
             "Somebody who reads two bundles can tell better than by guessing, and without any key, "
             "what belongs together: what was compared is not hidden by the transform."
         )
-    elif all(one.shown for one in reported) and _finds(planted):
+    elif all(one.shown for one in reported) and finds:
         risk = "By these comparisons nobody could tell better than by guessing."
     else:
         risk = (
             "It was not told reliably by these comparisons; with so few patients that is no proof "
             "that it cannot be told."
         )
-    if not _finds(planted):
+    if not finds:
         risk += (
             " Where there was nothing to hide, without a transform, it was not told either: this "
             "attack says little about these data."
