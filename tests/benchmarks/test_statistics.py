@@ -32,6 +32,16 @@ def test_images_of_one_patient_do_not_narrow_the_interval():
     assert few.interval[0] < few.mean < few.interval[1]
 
 
+def test_the_interval_of_few_patients_reaches_as_far_as_students_t():
+    rng = np.random.default_rng(1)
+    differences = rng.normal(0, 0.1, 9)
+    own = {f"c{n}": differences[n] for n in range(9)}
+    found = paired_difference(own, dict.fromkeys(own, 0.0), {case: case for case in own})
+    half = (found.interval[1] - found.interval[0]) / 2
+    textbook = 2.306 * differences.std(ddof=1) / 3  # t of 8 degrees of freedom
+    assert half == pytest.approx(textbook, rel=0.1)
+
+
 @pytest.mark.parametrize("patients", [1, 2])
 def test_too_few_patients_have_a_mean_and_no_interval(patients):
     own = {f"c{n}": 0.1 * n for n in range(6)}

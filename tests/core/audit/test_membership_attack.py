@@ -107,6 +107,29 @@ def test_the_planted_weakness_is_found_and_comes_last(guilty, innocent):
 
 
 @pytest.mark.slow
+def test_the_attack_on_autoencoders_can_succeed(plain):
+    """In a full audit, which trains the shadow models that it takes."""
+    result = run(membership.run(plain, AuditOptions(seed=2, items=12, train_steps=60)))
+    planted = figures(result, "autoencoder", "planted weakness")
+    assert [one.name.split(",")[1] for one in planted] == [
+        " image autoencoder",
+        " mask autoencoder",
+    ]
+    for one in planted:
+        assert one.value > 0.9, one
+        assert one.low > 0.5, one
+    for one in figures(result, "AUC", "autoencoder, likelihood ratio, offline"):
+        assert one in planted or one.value < 0.85, one  # these were never trained
+    assert "by heart" not in result.reading
+
+
+@pytest.mark.slow
+def test_where_it_does_not_succeed_the_reading_says_so(plain):
+    result = run(membership.run(plain, AuditOptions(seed=2, items=12, train_steps=2)))
+    assert "by heart it was not told reliably (image autoencoder)" in result.reading
+
+
+@pytest.mark.slow
 def test_rates_that_cannot_be_resolved_say_so(guilty):
     rates = figures(guilty, "true positives at 1 %")
     assert len(rates) == 3

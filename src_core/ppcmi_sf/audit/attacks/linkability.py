@@ -56,7 +56,7 @@ AIM = (0.45, 0.55)
 MOST_PER_PATIENT = 5
 MIN_PATIENTS = 4
 
-DRAWS, QUICK_DRAWS = 4, 2
+DRAWS, QUICK_DRAWS = 8, 2
 
 Features = dict[str, Tensor]
 Scores = dict[str, npt.NDArray[np.float64]]

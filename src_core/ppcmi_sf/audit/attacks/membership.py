@@ -39,6 +39,7 @@ from ppcmi_sf.audit.item_losses import (
     partner_pairs,
     reconstruction_losses,
 )
+from ppcmi_sf.audit.learnt_by_heart import autoencoder_by_heart, network_by_heart
 from ppcmi_sf.audit.membership_figures import (
     AIM,
     ModelFigures,
@@ -49,12 +50,9 @@ from ppcmi_sf.audit.membership_pool import RATES, MembershipPool, draw_pool
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, Measurement
 from ppcmi_sf.audit.shadow_models import (
-    SHADOW_SITE,
     Shadows,
     autoencoder_shadows,
     mapping_shadows,
-    take_pairs,
-    train_shadow_network,
 )
 from ppcmi_sf.audit.statistics import auc, resolvable
 from ppcmi_sf.audit.subject import Subject
@@ -62,8 +60,6 @@ from ppcmi_sf.progress import Job
 from ppcmi_sf.stages import Stages
 from ppcmi_sf.training.mapping import SitePairs
 
-PLANTED_ITEMS = 10
-PLANTED_STEPS = 60
 STAGES = 3
 PARTNER_MODELS = 2  # shadow models; as many as the site's own would double the time
 BY_A_PARTNER = "mapping network by a partner's own autoencoders"
@@ -98,8 +94,7 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     stages = Stages(STAGES)
     yield from stages.run(_attack_network(subject, pool, options, found))
     for role in ("image", "mask"):
-        job = _attack_autoencoder(subject, role, pool, options)
-        found.models.append((yield from stages.run(job)))
+        yield from stages.run(_attack_autoencoder(subject, role, pool, options, found))
     farthest = max(
         (model.measurements[0] for model in found.models), key=lambda one: abs(one.value - 0.5)
     )
@@ -108,7 +103,7 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
         ATTACK,
         (farthest, *rest, *found.planted),
         (),
-        _reading(subject, pool, found.models, farthest),
+        _reading(subject, pool, found, farthest),
         _not_tested(subject, options),
     )
 
@@ -127,7 +122,7 @@ def _attack_network(
     training = mapping_shadows(subject, pairs, pool.slices.groups, models, options)
     shadows = yield from stages.run(training, weight=models)
     found.models.append(figures_of("mapping network", pool, losses, shadows))
-    found.planted.append((yield from stages.run(_planted(subject, pool, pairs))))
+    found.planted.append((yield from stages.run(network_by_heart(subject, pool, pairs))))
     if subject.asking:
         through = _through_partners(subject, pool, options)
         found.models.append((yield from stages.run(through, weight=PARTNER_MODELS + 1)))
@@ -153,18 +148,22 @@ def _through_partners(
 
 
 def _attack_autoencoder(
-    subject: Subject, role: str, pool: MembershipPool, options: AuditOptions
-) -> Job[ModelFigures]:
+    subject: Subject, role: str, pool: MembershipPool, options: AuditOptions, found: _Found
+) -> Job[None]:
+    """Ask one of the site's autoencoders; in a full audit also one that learnt by heart."""
     site, count = subject.site, subject.study.class_count
     model = site.image_autoencoder if role == "image" else site.mask_autoencoder
-    models, stages = _models(options, role), Stages(1)
+    models = _models(options, role)
+    stages = Stages(models + 1 if models else 1)
     asking = reconstruction_losses(model, pool.slices, count, subject.device)
     losses = yield from stages.run(asking, weight=0)
     shadows: Shadows | None = None
     if models:
         training = autoencoder_shadows(subject, role, pool.slices, models, options)
-        shadows = yield from stages.run(training)
-    return figures_of(f"{role} autoencoder", pool, losses, shadows)
+        shadows = yield from stages.run(training, weight=models)
+        planted = autoencoder_by_heart(subject, role, pool, shadows, options)
+        found.planted.append((yield from stages.run(planted)))
+    found.models.append(figures_of(f"{role} autoencoder", pool, losses, shadows))
 
 
 def _models(options: AuditOptions, what: str) -> int:
@@ -174,40 +173,14 @@ def _models(options: AuditOptions, what: str) -> int:
     return 4 if what == "mapping" else 2
 
 
-def _planted(subject: Subject, pool: MembershipPool, pairs: SitePairs) -> Job[Measurement]:
-    """A mapping network that was trained on ten slices alone, and by heart."""
-    chosen = np.zeros(len(pool.slices), dtype=np.bool_)
-    members = np.flatnonzero(pool.members)  # patient by patient, so these are of many
-    chosen[members[np.linspace(0, len(members) - 1, PLANTED_ITEMS).round().astype(int)]] = True
-    network = yield from train_shadow_network(
-        subject.study,
-        take_pairs(pairs, chosen),
-        PLANTED_STEPS,
-        0,
-        subject.device,
-        cut_mix=0.0,  # it is there against just this
-    )
-    losses = yield from mapping_losses(network, SHADOW_SITE, pairs, subject.device)
-    # Further slices of the same patients are neither: not learned, and much like those that were.
-    rows = np.flatnonzero(chosen | ~pool.members)
-    asked, losses = MembershipPool(pool.slices.take(rows), chosen[rows], pool.seed), losses[rows]
-    name = (
-        f"AUC, mapping network, loss threshold, planted weakness: trained on {chosen.sum()} "
-        "slices by heart"
-    )
-    return Measurement.aimed(name, asked.interval(-losses), len(losses), 0.5)
-
-
-def _reading(
-    subject: Subject, pool: MembershipPool, models: list[ModelFigures], farthest: Measurement
-) -> str:
+def _reading(subject: Subject, pool: MembershipPool, found: _Found, farthest: Measurement) -> str:
     members, others = int(pool.members.sum()), int((~pool.members).sum())
     groups = pool.slices.groups
     text = (
         f"{members} slices of {len(np.unique(groups[pool.members]))} patients of the training "
         f"against {others} slices of {len(np.unique(groups[~pool.members]))} other patients."
     )
-    count, (value, low, high) = interval_of_the_farthest(models, farthest.name)
+    count, (value, low, high) = interval_of_the_farthest(found.models, farthest.name)
     text += (
         f" Farthest from guessing of {count} figures: {farthest.name.removeprefix('AUC, ')}: "
         f"{value:.2f} ({low:.2f} to {high:.2f}, widened since it was chosen among them)."
@@ -225,6 +198,12 @@ def _reading(
             "tell membership better than by guessing, unless members and others differ as such "
             "(see difficulty alone)."
         )
+    for one in found.planted:
+        if one.low is None or one.low <= 0.5:
+            text += (
+                f" Even of one that learnt ten slices by heart it was not told reliably "
+                f"({one.name.split(', ')[1]}): here its figures say little."
+            )
     for fpr in RATES:
         if not resolvable(others, fpr):
             text += (
