@@ -87,3 +87,11 @@ def test_the_table_takes_every_class_and_every_kind_of_file(script, tmp_path, su
     row = "| site north | 0.700 ± 0.000 | 2.00 ± 0.00 | 1.00 ± 0.00 | 3 | +0.000 [+0.000, +0.000] |"
     assert row in table
     assert "Mean Dice over the sites: 0.700" in table
+
+
+def test_a_run_without_the_central_u_net_has_a_table_too(script, tmp_path):
+    write_run(tmp_path, ".png")
+    (tmp_path / "scores-unet.csv").unlink()
+    table = script("table.py", tmp_path)
+    assert "| site west | 0.700 ± 0.000 | 2.00 ± 0.00 | 1.00 ± 0.00 | 3 |  |" in table
+    assert "U-Net |\n" in table and "central U-Net" not in table
