@@ -99,23 +99,42 @@ def own_above_others(
     ----------
     found
         Of the pictures with their own originals.
+
+    Returns
+    -------
+    One per picture. NaN for those of a patient with more slices than all others together that find
+    no partner; 0 for all where there is one patient alone, who can be compared with nobody.
     """
-    order = np.argsort(groups, kind="stable")
-    largest = int(np.unique(groups, return_counts=True)[1].max())
-    partner = np.empty_like(order)
-    partner[order] = np.roll(order, -largest)
-    others = yield from likeness(originals[partner], pictures)
-    return found.ssim - others.ssim
+    order = _with_partners(groups)
+    if not len(order):
+        return np.zeros(len(groups))
+    largest = int(np.unique(groups[order], return_counts=True)[1].max())
+    others = yield from likeness(originals[np.roll(order, -largest)], pictures[order])
+    values = np.full(len(groups), math.nan)
+    values[order] = found.ssim[order] - others.ssim
+    return values
+
+
+def _with_partners(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+    """Rows patient by patient; of one who has more than half, as many as the others have."""
+    patients, counts = np.unique(groups, return_counts=True)
+    largest = patients[np.argmax(counts)]
+    own, rest = np.flatnonzero(groups == largest), np.flatnonzero(groups != largest)
+    if len(own) > len(rest):
+        own = own[np.linspace(0, len(own) - 1, len(rest)).round().astype(np.intp)]
+    rows = np.sort(np.concatenate([own, rest]))
+    return rows[np.argsort(groups[rows], kind="stable")]
 
 
 def specific_measurement(
     name: str, values: Numbers, groups: npt.NDArray[np.int64], seed: int
 ) -> Measurement:
-    """A mean that should not be above 0: met when its interval reaches 0."""
-    mean, low, high = mean_interval(values, groups.tolist(), seed)
+    """A mean that should not be above 0: met when its interval reaches 0. NaN does not count."""
+    known = ~np.isnan(values)
+    mean, low, high = mean_interval(values[known], groups[known].tolist(), seed)
     met, aim = mean <= 0 or not low > 0, "interval that reaches 0"
-    ends = finite(low), finite(high)
-    return Measurement(name, mean, *ends, len(values), 0.0, aim, met, math.isfinite(low) and met)
+    ends, count = (finite(low), finite(high)), int(known.sum())
+    return Measurement(name, mean, *ends, count, 0.0, aim, met, math.isfinite(low) and met)
 
 
 def finite(value: float) -> float | None:
