@@ -76,6 +76,8 @@ def _below(losses: Losses, expected: Losses) -> tuple[Losses, float, float]:
 
 def _normals(shadows: Shadows) -> _Normals:
     logs = np.log(np.maximum(shadows.losses, TINY))
+    # One model is better than another for all items; of few models that would look like an item's.
+    logs += logs.mean() - logs.mean(axis=1, keepdims=True)
     means, counts = [], []
     for chosen in (shadows.inside, ~shadows.inside):
         count = chosen.sum(axis=0)

@@ -41,6 +41,16 @@ def test_a_few_shadow_models_are_enough_to_gain(models):
     assert auc(values[members], values[~members]) > 0.85
 
 
+def test_a_shadow_model_that_is_worse_for_all_items_changes_nothing():
+    """With two models, each item was outside of one alone: it would look harder than the others."""
+    shadows, losses, _ = simulated(2, effect=0.2)
+    worse = Shadows(shadows.losses * np.array([[1.0], [3.0]]), shadows.inside)
+    for score in (likelihood.online, likelihood.offline):
+        expected = score(losses, shadows)
+        assert np.allclose(score(losses, worse), expected)
+    assert np.corrcoef(likelihood.difficulty(worse), likelihood.difficulty(shadows))[0, 1] > 0.999
+
+
 def test_without_an_effect_nothing_is_found():
     for seed in range(3):
         shadows, losses, members = simulated(6, effect=0.0, seed=seed)
