@@ -8,6 +8,7 @@ import re
 import struct
 from pathlib import Path
 
+from ppcmi_sf.audit.result import Attack, AttackResult, AuditReport, Measurement
 from ppcmi_sf.models.store import HEADER_KEY, ModelHeader
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.folders import SiteFolder
@@ -72,3 +73,17 @@ def test_the_id_of_weights_and_fields_that_do_not_apply(repository: Path) -> Non
     assert told["site"] is None
     assert told["sites"][0]["encoders"] == weights_id(*encoders)
     assert SiteFolder(site).study().fingerprint == told["study"]
+
+
+def test_every_field_of_an_audit_report_is_told(repository: Path) -> None:
+    (section,) = re.findall(r"^## Audit report$(.*?)^## ", page(repository), re.DOTALL | re.M)
+    attack = Attack("layout", *["text"] * 6)
+    result = AttackResult(attack, (Measurement("of what", 0.5, low=float("nan")),))
+    report = AuditReport(
+        "s", "north", "escrow", "0" * 64, "1" * 16, 1, "2" * 16, "", (), (), {}, 0, False, (result,)
+    )
+    fields = report.to_json()
+    (told,) = fields["results"]
+    assert told["measurements"][0]["low"] is None
+    for name in (*fields, *told, *told["attack"], *told["measurements"][0]):
+        assert f"`{name}`" in section, name
