@@ -215,6 +215,7 @@ def protect(
     from ppcmi_sf.workflows.outgoing import Addressed
     from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 
+    _require_fitting(pairs, copies, parts, (slice_axis, frame, series))
     credentials = Credentials(home, passphrase_file)
     client_key, party = credentials.key(key), credentials.party()
     recipients = credentials.recipients(to or [], client_key.study)
@@ -223,7 +224,6 @@ def protect(
     chosen = pick_device(device)
     latent_noise = LatentNoise.at(noise)
     if pairs:
-        _require_no_view(slice_axis, frame, series)
         job = protect_training_pairs(
             site_dir,
             client_key,
@@ -262,8 +262,17 @@ def protect(
     fail_if_partial(failures, len(cases) - len(report.failures))
 
 
-def _require_no_view(slice_axis: int | None, frame: int | None, series: str | None) -> None:
-    if (slice_axis, frame, series) != (None, None, None):
+def _require_fitting(
+    pairs: bool, copies: int | None, parts: int, view: tuple[int | None, int | None, str | None]
+) -> None:
+    """Refuse options that the kind of bundle has no use for; ``view`` is how volumes are cut."""
+    if not pairs and (copies is not None or parts > 1):
+        # Not ignored: whoever forgot --pairs would send queries of all training images.
+        raise PPCMIError(
+            "--copies and --parts are for training pairs, and without --pairs none are made.",
+            hint="Add --pairs; for queries, leave --copies and --parts out.",
+        )
+    if pairs and view != (None, None, None):
         raise PPCMIError(
             "With --pairs, volumes are cut as they were in 'ppcmi site train'.",
             hint="Leave out --slice-axis, --frame and --series.",
