@@ -20,6 +20,7 @@ from ppcmi_sf.files import warn_if_shared
 from ppcmi_sf.received import read_received
 
 VARIABLE = "PPCMI_PASSPHRASE_FILE"
+GIVE_FILE = f"Give --passphrase-file FILE, or set {VARIABLE} to the name of a file that holds it."
 MAX_BYTES = 4096
 KEYRING_SECONDS = 5.0
 _SERVICE = "napari-ppcmi"
@@ -71,8 +72,7 @@ class Passphrases:
         if self._prompt is None:
             raise KeyFileError(
                 f"The {what} needs a passphrase, and there is nobody to ask.",
-                hint=f"Give --passphrase-file FILE, or set {VARIABLE} to the name of a file that "
-                "holds it.",
+                hint=GIVE_FILE,
             )
         return self._prompt(f"Passphrase of the {what}")
 

@@ -146,7 +146,7 @@ def test_pages_name_only_verbs_and_options_that_exist(repository: Path) -> None:
         for inner in getattr(command, "commands", {"": command}).values()
         for parameter in inner.params
         for option in (*parameter.opts, *parameter.secondary_opts)
-    } | {"--help"}
+    } | {"--help", "--version"}
     for page in pages(repository):
         for line in code(page.read_text(encoding="utf-8")).splitlines():
             for first, second in re.findall(r"\bppcmi ([a-z][a-z-]*)(?: ([a-z][a-z-]*))?", line):

@@ -6,6 +6,20 @@ from dataclasses import dataclass
 
 from ppcmi_sf.errors import PPCMIError
 
+# Here and not only in the attacks' modules, so that help names them without loading torch.
+ATTACK_IDS = (
+    "cross-decoder",
+    "wrong-key",
+    "learned-inversion",
+    "known-plaintext",
+    "layout",
+    "linkability",
+    "membership",
+    "property",
+    "malicious-site",
+)
+ITEMS, QUICK_ITEMS = 60, 12
+
 
 @dataclass(frozen=True)
 class AuditOptions:
@@ -44,7 +58,7 @@ class AuditOptions:
     @property
     def item_limit(self) -> int:
         """Most slices that one attack looks at."""
-        return self.items or (12 if self.quick else 60)
+        return self.items or (QUICK_ITEMS if self.quick else ITEMS)
 
     @property
     def step_limit(self) -> int:

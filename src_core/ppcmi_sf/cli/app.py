@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from ppcmi_sf._version import __version__
 from ppcmi_sf.cli import (
     audit_command,
     contact_commands,
@@ -66,6 +67,29 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ppcmi {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_no_verb(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_show_version,
+            help="Show the version and exit; 'ppcmi doctor' tells those of the libraries, too.",
+        ),
+    ] = False,
+) -> None:
+    pass  # what it would do is done by the callbacks of its options
+
+
 app.add_typer(study_commands.app, name="study")
 app.add_typer(identity_commands.app, name="identity")
 app.add_typer(contact_commands.app, name="contact")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ppcmi_sf.audit.options import ATTACK_IDS, ITEMS, QUICK_ITEMS
 from ppcmi_sf.cli.console import (
     command,
     drive,
@@ -40,6 +41,22 @@ EXAMPLE = (
     "Example: ppcmi audit sites/north --data data/north --key north.ppcmikey --out audits/north"
 )
 
+AttackOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--attack", help=f"Only this one; may be repeated. One of {', '.join(ATTACK_IDS)}."
+    ),
+]
+ItemsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--items",
+        min=2,
+        help="Slices that an attack looks at, at most; some need four times as many. "
+        f"Default: {ITEMS}, with --quick {QUICK_ITEMS}.",
+    ),
+]
+
 
 @command
 def audit(
@@ -62,12 +79,8 @@ def audit(
     quick: Annotated[
         bool, typer.Option("--quick", help="Fewer items, shorter trainings: a first look.")
     ] = False,
-    attack: Annotated[
-        list[str] | None, typer.Option("--attack", help="Only this one; may be repeated.")
-    ] = None,
-    items: Annotated[
-        int | None, typer.Option("--items", min=2, help="At most so many slices for an attack.")
-    ] = None,
+    attack: AttackOption = None,
+    items: ItemsOption = None,
     noise: NoiseOption = None,
     seed: SeedOption = 0,
     layout: LayoutOption = LayoutName.auto,

@@ -17,7 +17,7 @@ from ppcmi_sf.errors import ContactError, KeyFileError
 from ppcmi_sf.home import Home, Party, default_home
 from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey, read_key_record
-from ppcmi_sf.passphrase import Passphrases, read_passphrase_file
+from ppcmi_sf.passphrase import GIVE_FILE, Passphrases, read_passphrase_file
 from ppcmi_sf.secretfile import check_passphrase
 
 Opened = TypeVar("Opened")
@@ -89,12 +89,12 @@ class Credentials:
         """
         quiet = self._sources.without_asking("")
         if quiet is None:
-            return self.ask_for_new(what)
+            return self.ask_for_new(what, GIVE_FILE)
         check_passphrase(quiet)
         return quiet
 
-    def ask_for_new(self, what: str) -> SecretStr:
-        """Ask a person, twice.
+    def ask_for_new(self, what: str, otherwise: str) -> SecretStr:
+        """Ask a person, twice; ``otherwise`` is what a script can do instead.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Credentials:
         if not self._asks:
             raise KeyFileError(
                 f"The new {what} needs a passphrase, and there is nobody to ask.",
-                hint="Give a file that holds it.",
+                hint=otherwise,
             )
         passphrase = self._ask(f"New passphrase of the {what}")
         check_passphrase(passphrase)
@@ -122,7 +122,9 @@ class Credentials:
         InputFileError
             The file cannot be read.
         """
-        return self.ask_for_new(what) if file is None else read_passphrase_file(file)
+        if file is not None:
+            return read_passphrase_file(file)
+        return self.ask_for_new(what, "Give --new-passphrase-file FILE, a file that holds it.")
 
     def recipients(self, names: Sequence[str], study: str) -> list[ContactCard]:
         """The cards of those who are named, else of the study's mapping server.

@@ -66,7 +66,13 @@ def demo(
         bool, typer.Option("--images-only", help="Stop once the synthetic images are there.")
     ] = False,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Fewer, for a quick look at the steps.")
+        int | None,
+        typer.Option(
+            "--epochs",
+            min=1,
+            help="Passes over the data in every training, for a quick look at the steps; default: "
+            f"{Lengths.site_epochs} at the sites, {Lengths.server_epochs} at the server.",
+        ),
     ] = None,
     seed: SeedOption = 0,
     json_output: JsonOption = False,

@@ -13,7 +13,13 @@ from ppcmi_sf.cards import CARD_SUFFIX, ContactCard
 from ppcmi_sf.cli.bundle_views import bundle_lines, bundle_views
 from ppcmi_sf.cli.console import command, say, show_result
 from ppcmi_sf.cli.credentials import Credentials
-from ppcmi_sf.cli.options import HomeOption, JsonOption, PassphraseFileOption
+from ppcmi_sf.cli.options import (
+    FrameOption,
+    HomeOption,
+    JsonOption,
+    PassphraseFileOption,
+    SeriesOption,
+)
 from ppcmi_sf.errors import InputFileError, KeyFileError
 from ppcmi_sf.identity import SUFFIX as IDENTITY_SUFFIX
 from ppcmi_sf.identity import read_card
@@ -35,6 +41,8 @@ def inspect(
     open_it: Annotated[
         bool, typer.Option("--open", help="Of a bundle: show what you, a recipient, can see.")
     ] = False,
+    frame: FrameOption = None,
+    series: SeriesOption = None,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,
     json_output: JsonOption = False,
@@ -47,7 +55,7 @@ def inspect(
         views = bundle_views(file, party)
         show_result(views, bundle_lines(views), as_json=json_output)
         return
-    fields = _describe(file)
+    fields = _describe(file, frame, series)
     show_result(fields, _lines(fields), as_json=json_output)
 
 
@@ -58,7 +66,7 @@ def _lines(fields: dict[str, Any]) -> list[str]:
     return [f"{key}: {value}" for key, value in shown.items()]
 
 
-def _describe(file: Path) -> dict[str, Any]:
+def _describe(file: Path, frame: int | None, series: str | None) -> dict[str, Any]:
     suffix = file.suffix.lower()
     if suffix in (".yaml", ".yml"):
         study = StudySpec.load(file)
@@ -80,7 +88,7 @@ def _describe(file: Path) -> dict[str, Any]:
     from ppcmi_sf.imaging import is_supported
 
     if file.is_dir() or is_supported(file):
-        return _image(file)
+        return _image(file, frame, series)
     return _renamed_key(file)
 
 
@@ -151,14 +159,14 @@ def _list(file: Path) -> dict[str, Any]:
     }
 
 
-def _image(file: Path) -> dict[str, Any]:
+def _image(file: Path, frame: int | None, series: str | None) -> dict[str, Any]:
     from ppcmi_sf.imaging import list_series, read_image
 
     if file.is_dir():
-        series = list_series(file)
-        if len(series) != 1:
-            return {"kind": "folder", "DICOM series": [f"{s.uid} ({s.file_count})" for s in series]}
-    image = read_image(file)
+        found = list_series(file)
+        if len(found) != 1 and series is None:
+            return {"kind": "folder", "DICOM series": [f"{s.uid} ({s.file_count})" for s in found]}
+    image = read_image(file, frame=frame, series_uid=series)
     geometry = image.geometry
     return {
         "kind": f"image ({geometry.family})",

@@ -126,7 +126,10 @@ def renew(
     study: StudyOption,
     out: ListOption,
     serial: Annotated[
-        int, typer.Option("--serial", min=1, max=MAX_ASKED_SERIAL, help="At least this number.")
+        int,
+        typer.Option(
+            "--serial", min=1, max=MAX_ASKED_SERIAL, help="Give the list at least this number."
+        ),
     ] = 1,
     home: HomeOption = None,
     passphrase_file: PassphraseFileOption = None,

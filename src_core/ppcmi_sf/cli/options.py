@@ -49,25 +49,45 @@ StudyOption = Annotated[Path, typer.Option("--study", help="The study file.")]
 KeyOption = Annotated[Path, typer.Option("--key", help="The site's client key file.")]
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", help="Your identity, contacts and registry; default: the user's own."),
+    typer.Option(
+        "--home",
+        help="Folder with your identity, contacts and registry; default: the one that PPCMI_HOME "
+        "names, else one in your user's data folder.",
+    ),
 ]
 PassphraseFileOption = Annotated[
     Path | None,
-    typer.Option("--passphrase-file", help="A file whose first line is the passphrase."),
+    typer.Option(
+        "--passphrase-file",
+        help="A file whose first line is the passphrase; default: the file that "
+        "PPCMI_PASSPHRASE_FILE names, else the system's keyring, else you are asked.",
+    ),
 ]
 NewPassphraseFileOption = Annotated[
-    Path | None, typer.Option("--new-passphrase-file", help="Holds the new passphrase.")
+    Path | None,
+    typer.Option(
+        "--new-passphrase-file",
+        help="A file whose first line is the new passphrase; default: you are asked.",
+    ),
 ]
 FingerprintOption = Annotated[
     str | None,
-    typer.Option("--fingerprint", help="As the owner told it, in words or hex, for scripts."),
+    typer.Option(
+        "--fingerprint",
+        help="The other side's fingerprint as it told you, in words or hex; default: you are asked "
+        "to compare.",
+    ),
 ]
 ValidDaysOption = Annotated[
     int, typer.Option("--valid-days", min=1, max=3660, help="Days until it expires.")
 ]
 ToOption = Annotated[
     list[str] | None,
-    typer.Option("--to", help="A contact to encrypt to; default: the study's mapping server."),
+    typer.Option(
+        "--to",
+        help="Name of a contact to encrypt to; default: the study's mapping server. "
+        "May be repeated for bundles.",
+    ),
 ]
 AgainOption = Annotated[
     bool, typer.Option("--again", help="Use bundles that were accepted before once more.")
@@ -80,12 +100,19 @@ LayoutOption = Annotated[
 ]
 PrecisionOption = Annotated[
     PrecisionName | None,
-    typer.Option("--precision", help="Default: float16, for training pairs int8 (half the size)."),
+    typer.Option(
+        "--precision",
+        help="Of the numbers in a bundle; default: float16, but int8 (half the size) for training "
+        "pairs, except in a 'paper' study.",
+    ),
 ]
 CopiesOption = Annotated[
     int | None,
     typer.Option(
-        "--copies", min=1, help="With --pairs: each slice so often, augmented but for once."
+        "--copies",
+        min=1,
+        help="With --pairs: how often each slice is sent, once as it is and else augmented; "
+        "default: 6, in a 'paper' study 1.",
     ),
 ]
 PartsOption = Annotated[
@@ -94,7 +121,8 @@ PartsOption = Annotated[
         "--parts",
         min=1,
         max=100,
-        help="With --pairs: so many bundles, each patient in one; for 'server train --cross-fit'.",
+        help="With --pairs: divide the patients into so many parts, each in bundles of its own; "
+        "for 'server train --cross-fit'.",
     ),
 ]
 NoiseOption = Annotated[
@@ -110,10 +138,15 @@ NoiseOption = Annotated[
 MasksOption = Annotated[
     Path | None, typer.Option("--masks", help="Folder of the masks, if it is elsewhere.")
 ]
-EpochsOption = Annotated[int, typer.Option("--epochs", min=1, help="Passes, at most.")]
-BatchSizeOption = Annotated[int, typer.Option("--batch-size", min=1, help="Items a step.")]
+EpochsOption = Annotated[
+    int, typer.Option("--epochs", min=1, help="Passes over the data, at most.")
+]
+BatchSizeOption = Annotated[
+    int, typer.Option("--batch-size", min=1, help="Slices in one step of the training.")
+]
 LearningRateOption = Annotated[
-    float, typer.Option("--learning-rate", min=1e-7, max=1, help="Peak rate of AdamW.")
+    float,
+    typer.Option("--learning-rate", min=1e-7, max=1, help="Largest step of the optimiser (AdamW)."),
 ]
 PatienceOption = Annotated[
     int | None,
@@ -124,11 +157,28 @@ PatienceOption = Annotated[
     ),
 ]
 SliceAxisOption = Annotated[
-    int | None, typer.Option("--slice-axis", min=0, max=2, help="Cut volumes along this axis.")
+    int | None,
+    typer.Option(
+        "--slice-axis",
+        min=0,
+        max=2,
+        help="Cut volumes along this axis; default: that of the site's training, else the file's "
+        "own.",
+    ),
 ]
-FrameOption = Annotated[int | None, typer.Option("--frame", min=0, help="Which frame of 4D files.")]
+FrameOption = Annotated[
+    int | None, typer.Option("--frame", min=0, help="Which frame of 4D files, from 0.")
+]
 SeriesOption = Annotated[
     str | None, typer.Option("--series", help="Which DICOM series of a folder, by its UID.")
+]
+AugmentOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--augment/--no-augment",
+        help="Also train on changed images (flips, shifts, turns); default: on, but off for a "
+        "'paper' study.",
+    ),
 ]
 RetrainOption = Annotated[bool, typer.Option("--retrain", help="Replace what is there.")]
 

@@ -57,6 +57,33 @@ class MappingLossName(StrEnum):
     mse = "mse"
 
 
+CutMixOption = Annotated[
+    float | None,
+    typer.Option(
+        "--cut-mix",
+        min=0,
+        max=1,
+        help="Share of pairs that get a rectangle of another one while training; default: 0.5, "
+        "in a 'paper' study 0.",
+    ),
+]
+CrossFitOption = Annotated[
+    bool,
+    typer.Option(
+        "--cross-fit",
+        help="Make it harder to tell who was in the training: four trainings, from "
+        "bundles made with --parts.",
+    ),
+]
+AdaptersOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--adapters/--no-adapters",
+        help="A small part of the network for each site; default: on, but off for a 'paper' study.",
+    ),
+]
+
+
 @app.command("train", epilog=TRAIN_EXAMPLE)
 @command
 def train(
@@ -72,21 +99,11 @@ def train(
     learning_rate: LearningRateOption = MAPPING_FIT.learning_rate,
     patience: PatienceOption = MAPPING_FIT.patience,
     loss: Annotated[
-        MappingLossName, typer.Option("--loss", help="mse is the paper's.")
+        MappingLossName,
+        typer.Option("--loss", help="What the network is trained by; mse is the paper's."),
     ] = MappingLossName.normalised,
-    adapters: Annotated[
-        bool | None,
-        typer.Option("--adapters/--no-adapters", help="Per-site adapters; default: fused only."),
-    ] = None,
-    cut_mix: Annotated[
-        float | None,
-        typer.Option(
-            "--cut-mix",
-            min=0,
-            max=1,
-            help="Share of pairs that get a rectangle of another one; default: 0.5, with paper 0.",
-        ),
-    ] = None,
+    adapters: AdaptersOption = None,
+    cut_mix: CutMixOption = None,
     max_site_weight: Annotated[
         float,
         typer.Option(
@@ -94,13 +111,7 @@ def train(
             help="Largest share of one site in the training, with three sites or more.",
         ),
     ] = MAX_SITE_WEIGHT,
-    cross_fit: Annotated[
-        bool,
-        typer.Option(
-            "--cross-fit",
-            help="Against membership inference: four trainings, from bundles made with --parts.",
-        ),
-    ] = False,
+    cross_fit: CrossFitOption = False,
     retrain: RetrainOption = False,
     again: AgainOption = False,
     seed: SeedOption = 0,

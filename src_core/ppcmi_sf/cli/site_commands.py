@@ -13,6 +13,7 @@ from ppcmi_sf.cli.console import command, drive, fail_if_partial, failure_fields
 from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import (
     AgainOption,
+    AugmentOption,
     BatchSizeOption,
     CopiesOption,
     DeviceName,
@@ -90,6 +91,21 @@ class MaskLossName(StrEnum):
 
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace masks that are there.")]
 
+LatentNoiseOption = Annotated[
+    float,
+    typer.Option(
+        "--latent-noise",
+        min=0,
+        help="Noise on mask latents while the mask network trains; 0 is the paper's.",
+    ),
+]
+MaskLossOption = Annotated[
+    MaskLossName,
+    typer.Option(
+        "--mask-loss", help="What the mask network is trained by; bce-dice is the paper's."
+    ),
+]
+
 
 @app.command("train", epilog=TRAIN_EXAMPLE)
 @command
@@ -107,16 +123,9 @@ def train(
     validation: Annotated[
         float, typer.Option("--validation", min=0, max=0.9, help="Share of patients set apart.")
     ] = 0.15,
-    mask_loss: Annotated[
-        MaskLossName, typer.Option("--mask-loss", help="bce-dice is the paper's.")
-    ] = MaskLossName.dice_ce,
-    latent_noise: Annotated[
-        float, typer.Option("--latent-noise", min=0, help="On mask latents; 0 is the paper's.")
-    ] = 0.25,
-    augment: Annotated[
-        bool | None,
-        typer.Option("--augment/--no-augment", help="Default: on, but off for a 'paper' study."),
-    ] = None,
+    mask_loss: MaskLossOption = MaskLossName.dice_ce,
+    latent_noise: LatentNoiseOption = 0.25,
+    augment: AugmentOption = None,
     slice_axis: SliceAxisOption = None,
     frame: FrameOption = None,
     retrain: RetrainOption = False,
@@ -206,6 +215,7 @@ def protect(
     from ppcmi_sf.workflows.outgoing import Addressed
     from ppcmi_sf.workflows.protect import protect_queries, protect_training_pairs
 
+    _require_fitting(pairs, copies, parts, (slice_axis, frame, series))
     credentials = Credentials(home, passphrase_file)
     client_key, party = credentials.key(key), credentials.party()
     recipients = credentials.recipients(to or [], client_key.study)
@@ -214,7 +224,6 @@ def protect(
     chosen = pick_device(device)
     latent_noise = LatentNoise.at(noise)
     if pairs:
-        _require_no_view(slice_axis, frame, series)
         job = protect_training_pairs(
             site_dir,
             client_key,
@@ -253,8 +262,17 @@ def protect(
     fail_if_partial(failures, len(cases) - len(report.failures))
 
 
-def _require_no_view(slice_axis: int | None, frame: int | None, series: str | None) -> None:
-    if (slice_axis, frame, series) != (None, None, None):
+def _require_fitting(
+    pairs: bool, copies: int | None, parts: int, view: tuple[int | None, int | None, str | None]
+) -> None:
+    """Refuse options that the kind of bundle has no use for; ``view`` is how volumes are cut."""
+    if not pairs and (copies is not None or parts > 1):
+        # Not ignored: whoever forgot --pairs would send queries of all training images.
+        raise PPCMIError(
+            "--copies and --parts are for training pairs, and without --pairs none are made.",
+            hint="Add --pairs; for queries, leave --copies and --parts out.",
+        )
+    if pairs and view != (None, None, None):
         raise PPCMIError(
             "With --pairs, volumes are cut as they were in 'ppcmi site train'.",
             hint="Leave out --slice-axis, --frame and --series.",
@@ -347,11 +365,17 @@ def reveal(
         again=again,
     )
     report = drive(job)
-    show_masks(out, report, as_json=json_output)
+    show_masks(out, report, "--overwrite --again", as_json=json_output)
 
 
-def show_masks(out: Path, report: BatchReport, *, as_json: bool) -> None:
-    """Tell what came of decoding, and fail when some of it failed."""
+def show_masks(out: Path, report: BatchReport, replacing: str, *, as_json: bool) -> None:
+    """Tell what came of decoding, and fail when some of it failed.
+
+    Parameters
+    ----------
+    replacing
+        Options of the verb that replace masks that are there.
+    """
     show_result(
         {
             "out": str(out),
@@ -361,7 +385,7 @@ def show_masks(out: Path, report: BatchReport, *, as_json: bool) -> None:
         },
         [
             f"Wrote {count(len(report.written), 'mask')} to {out}"
-            + already(report.skipped, "--overwrite --again replaces them"),
+            + already(report.skipped, f"{replacing} replaces them"),
         ],
         as_json=as_json,
     )

@@ -17,6 +17,7 @@ from ppcmi_sf.cli.console import (
 from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import (
     AgainOption,
+    AugmentOption,
     BatchSizeOption,
     DeviceName,
     DeviceOption,
@@ -92,10 +93,7 @@ def align(
     batch_size: BatchSizeOption = ENCODER_ALIGNMENT_FIT.batch_size,
     learning_rate: LearningRateOption = ENCODER_ALIGNMENT_FIT.learning_rate,
     patience: PatienceOption = ENCODER_ALIGNMENT_FIT.patience,
-    augment: Annotated[
-        bool | None,
-        typer.Option("--augment/--no-augment", help="Default: on, but off for a 'paper' study."),
-    ] = None,
+    augment: AugmentOption = None,
     seed: SeedOption = 0,
     device: DeviceOption = DeviceName.auto,
     passphrase_file: PassphraseFileOption = None,
@@ -191,4 +189,4 @@ def segment(
     )
     report = drive(job)
     report.failures[:0] = problems
-    show_masks(out, report, as_json=json_output)
+    show_masks(out, report, "--overwrite", as_json=json_output)

@@ -58,6 +58,23 @@ class MappingName(StrEnum):
     paper = "paper"
 
 
+ArrangementOption = Annotated[
+    ArrangementName,
+    typer.Option(
+        "--arrangement",
+        help="escrow: the server can undo the keyed transform. blind: it holds no secret, and "
+        "more shows through.",
+    ),
+]
+SkipsOption = Annotated[
+    bool,
+    typer.Option(
+        "--skips/--no-skips",
+        help="Without: only the coarsest latents are exchanged (the Privacy-SF form).",
+    ),
+]
+
+
 @app.command("new", epilog=EXAMPLE)
 @command
 def new(
@@ -72,28 +89,35 @@ def new(
     size: Annotated[
         tuple[int, int], typer.Option("--size", help="Rows and columns, multiples of 32.")
     ] = (256, 256),
-    channels: Annotated[int, typer.Option("--channels", help="1 for grey, 3 for colour.")] = 1,
+    channels: Annotated[
+        int, typer.Option("--channels", help="Of an image: 1 for grey, 3 for colour, up to 8.")
+    ] = 1,
     window: Annotated[
         tuple[float, float] | None,
-        typer.Option("--window", help="Centre and width of a fixed window, for CT."),
+        typer.Option(
+            "--window",
+            help="Centre and width of the values that are kept, in the file's units; for CT.",
+        ),
     ] = None,
     percentiles: Annotated[
-        tuple[float, float], typer.Option("--percentiles", help="They become 0 and 1.")
+        tuple[float, float],
+        typer.Option(
+            "--percentiles", help="These percentiles of an image's values become 0 and 1."
+        ),
     ] = (0.5, 99.5),
-    arrangement: Annotated[
-        ArrangementName,
-        typer.Option("--arrangement", help="In a blind study the server holds no secret."),
-    ] = ArrangementName.escrow,
+    arrangement: ArrangementOption = ArrangementName.escrow,
     autoencoder: Annotated[
         AutoencoderName,
-        typer.Option("--autoencoder", help="ppcmi-sf is the paper's; small is for trials."),
+        typer.Option(
+            "--autoencoder",
+            help="The sites' networks; ppcmi-sf is the paper's, small is for trials.",
+        ),
     ] = AutoencoderName.fine,
     mapping: Annotated[
-        MappingName, typer.Option("--mapping", help="fused is ours; paper is slow.")
+        MappingName,
+        typer.Option("--mapping", help="The server's network; fused is ours, paper is slow."),
     ] = MappingName.fused,
-    skips: Annotated[
-        bool, typer.Option("--skips/--no-skips", help="Without: the Privacy-SF form.")
-    ] = True,
+    skips: SkipsOption = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a study that is there.")] = False,
     json_output: JsonOption = False,
 ) -> None:

@@ -222,7 +222,8 @@ def _choose(folder: Path, series: dict[str, list[_Slice]], uid: str | None) -> l
         raise InputFileError(
             folder,
             f"the folder holds {len(series)} series: {listing}.",
-            hint="Choose one with --series UID.",
+            hint="Choose one with --series UID; of images to train with, move all but one series "
+            "to another folder.",
         )
     chosen = next(iter(series)) if uid is None else uid
     if chosen not in series:

@@ -105,6 +105,19 @@ def test_bad_image_among_pairs(escrow_chain, ppcmi, tmp_path, data, bad, listing
     assert listing(tmp_path / "out") == before
 
 
+@pytest.mark.parametrize("given", [("--copies", 2), ("--parts", 2)])
+def test_options_of_pairs_without_pairs(escrow_chain, ppcmi, tmp_path, data, given):
+    """Somebody forgot --pairs, and would send queries of all training images."""
+    words = protect(escrow_chain, data, tmp_path / "out", *given)
+    ppcmi.fails(*words, code=1, saying="without --pairs none are made")
+    assert not (tmp_path / "out").exists()
+
+
+def test_how_volumes_are_cut_is_not_asked_for_pairs(escrow_chain, ppcmi, tmp_path, data):
+    words = protect(escrow_chain, data, tmp_path / "out", "--pairs", "--frame", 0)
+    ppcmi.fails(*words, code=1, saying="volumes are cut as they were")
+
+
 def test_bad_image_among_queries(escrow_chain, ppcmi, tmp_path, data, bad, listing):
     bad(data / "images" / "spoiled")
     words = protect(escrow_chain, data / "images", tmp_path / "out")

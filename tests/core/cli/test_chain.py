@@ -182,7 +182,9 @@ def test_a_site_segments_alone_what_the_server_would_have_answered(chain, tmp_pa
         else:
             one, two = (np.asarray(nib.load(path).dataobj) for path in (mask, other))
         assert (one != two).mean() < 0.02  # float16 on the way to the server and back
-    assert "3 were there already (--overwrite" in segment(copy, "north", tmp_path / "masks").out
+    told = "3 were there already (--overwrite replaces them)"
+    assert told in segment(copy, "north", tmp_path / "masks").out
+    assert "Wrote 3 masks" in segment(copy, "north", tmp_path / "masks", "--overwrite").out
     assert homes == {path: path.read_bytes() for path in copy.homes.rglob("*") if path.is_file()}
 
 

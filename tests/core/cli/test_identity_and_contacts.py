@@ -109,7 +109,8 @@ def test_nobody_is_there_yet_or_somebody_is(people, ppcmi, tmp_path):
     words = ("identity", "new", "--name", "mary", *people.home("mary"), "--passphrase-file", short)
     ppcmi.fails(*words, code=4, saying="at least 8 characters")
     words = ("identity", "new", "--name", "mary", *people.home("mary"))
-    ppcmi.fails(*words, code=4, saying="there is nobody to ask")
+    ran = ppcmi.fails(*words, code=4, saying="there is nobody to ask")
+    assert "--passphrase-file FILE" in ran.err and "PPCMI_PASSPHRASE_FILE" in ran.err
     assert not (tmp_path / "mary" / "identity.ppcmiid").exists()
 
 

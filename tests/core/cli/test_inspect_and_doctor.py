@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -122,6 +123,33 @@ def test_a_renamed_study_and_a_dicom_folder(escrow_chain, ppcmi, tmp_path):
     told = ppcmi("inspect", folder, "--json")
     assert told.json["kind"] == "image (dicom)" and told.json["shape"] == [24, 20, 3]
     assert "Doe" not in told.said
+
+
+def test_one_frame_or_series_of_several(ppcmi, tmp_path):
+    """What the hints say: --frame and --series."""
+    four = tmp_path / "four.nii.gz"
+    values = np.zeros((9, 8, 3, 2), np.float32)
+    values[..., 1] = 7
+    nib.save(nib.Nifti1Image(values, np.eye(4)), four)
+    ppcmi.fails("inspect", four, code=3, saying="--frame N", naming=four.name)
+    told = ppcmi("inspect", four, "--frame", 1, "--json").json
+    assert told["shape"] == [9, 8, 3] and told["values"] == [7, 7]
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for uid, columns in (("1.2.3", 24), ("1.2.4", 16)):
+        image = sitk.GetImageFromArray(np.zeros((1, 20, columns), np.int16))
+        for tag, value in {
+            "0020|000e": uid, "0020|000d": "1.2", "0008|0060": "MR",
+            "0020|0032": "0\\0\\0", "0020|0037": "1\\0\\0\\0\\1\\0",
+        }.items():  # fmt: skip
+            image.SetMetaData(tag, value)
+        writer = sitk.ImageFileWriter()
+        writer.KeepOriginalImageUIDOn()
+        writer.SetFileName(str(folder / f"{uid}.dcm"))
+        writer.Execute(image)
+    assert ppcmi("inspect", folder, "--json").json["DICOM series"] == ["1.2.3 (1)", "1.2.4 (1)"]
+    told = ppcmi("inspect", folder, "--series", "1.2.4", "--json").json
+    assert told["kind"] == "image (dicom)" and told["shape"] == [20, 16]
 
 
 def test_an_image_without_size_says_so(ppcmi, tmp_path):

@@ -147,7 +147,8 @@ def test_a_new_passphrase(escrow_chain, ppcmi, tmp_path):
     short = words_file(tmp_path / "short.txt", "short")
     words_short = ("key", "passphrase", key, "--new-passphrase-file", short, *chain.known)
     ppcmi.fails(*words_short, code=4, saying="at least 8 characters")
-    ppcmi.fails(*words[:3], *chain.known, code=4, saying="there is nobody to ask")
+    ran = ppcmi.fails(*words[:3], *chain.known, code=4, saying="there is nobody to ask")
+    assert "--new-passphrase-file FILE" in ran.err
     told = ppcmi(*words, *chain.known, "--json").json
     assert told == before and stat.S_IMODE(key.stat().st_mode) == 0o600
     ppcmi.fails("key", "show", key, "--check", *chain.known, code=4, saying="does not open")

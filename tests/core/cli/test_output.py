@@ -10,13 +10,17 @@ import sys
 import pytest
 import typer.main
 
-from ppcmi_sf import errors
+from ppcmi_sf import __version__, errors
+from ppcmi_sf.audit.attacks import all_attacks
+from ppcmi_sf.audit.options import ATTACK_IDS, AuditOptions
 from ppcmi_sf.cli.app import app
+from ppcmi_sf.cli.demo_steps import Lengths
 from ppcmi_sf.cli.options import DeviceName, LayoutName
 from ppcmi_sf.data import LAYOUTS
 from ppcmi_sf.device import DEVICE_NAMES
 from ppcmi_sf.files import size_in_words
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows.protect import COPIES
 
 
 def verbs():
@@ -70,6 +74,26 @@ def test_help_has_an_example_with_options_that_exist(ppcmi, words):
     known = {option for parameter in command.params for option in parameter.opts}
     assert set(re.findall(r"(?<!\w)--[a-z-]+", examples[0])) <= known
     assert "--json" in known
+
+
+def test_help_tells_the_defaults_that_depend_on_something(ppcmi):
+    def told(*words):
+        text = ppcmi(*words, "--help").out.replace("\u2502", " ")  # the frame of the table
+        return " ".join(text.split())
+
+    assert f"default: {COPIES}, in a 'paper' study 1" in told("site", "protect")
+    audit = told("audit")
+    assert tuple(entry.attack.id for entry in all_attacks()) == ATTACK_IDS
+    assert f"One of {', '.join(ATTACK_IDS)}." in audit
+    full, quick = AuditOptions().item_limit, AuditOptions(quick=True).item_limit
+    assert f"Default: {full}, with --quick {quick}." in audit
+    lengths = Lengths()
+    epochs = f"{lengths.site_epochs} at the sites, {lengths.server_epochs} at the server"
+    assert epochs in told("demo")
+
+
+def test_the_version(ppcmi):
+    assert ppcmi("--version").out == f"ppcmi {__version__}\n"
 
 
 def test_exit_codes_that_are_documented_are_those_of_the_errors(ppcmi):

@@ -40,7 +40,7 @@ def test_overwrite_replaces_masks_alone(escrow_chain, ppcmi, tmp_path):
     shutil.copy(sorted((chain.at("data", "south") / "images").iterdir())[0], other)
     kept = other.read_bytes()
     plain = ppcmi(*reveal(chain, "south", out))
-    assert "Wrote 0 masks" in plain.out and "2 were there already (--overwrite" in plain.out
+    assert "Wrote 0 masks" in plain.out and "2 were there already (--overwrite --again" in plain.out
     told = ppcmi(*reveal(chain, "south", out, "--overwrite", "--json"), code=1).json
     assert told["masks"] == [one.name] and one.read_bytes() == decoded
     assert other.name in told["failures"][0]["error"] and other.read_bytes() == kept

@@ -137,6 +137,7 @@ def test_several_series_must_be_chosen_from(tmp_path, write_series, volume):
         read_image(folder)
     for part in ("1.2.826.1 ('series 1', 5 files)", "1.2.826.2 ('series 2', 3 files)", "--series"):
         assert part in str(caught.value)
+    assert "another folder" in str(caught.value)  # a training takes no --series
     assert read_image(folder, series_uid="1.2.826.2").geometry.shape == (8, 6, 3)
     with pytest.raises(InputFileError, match=r"no series 9\.9"):
         read_image(folder, series_uid="9.9")
