@@ -27,7 +27,13 @@ from ppcmi_sf.bundle import (
 from ppcmi_sf.data import Case
 from ppcmi_sf.errors import PPCMIError, ResourceError
 from ppcmi_sf.files import sweep_leftovers
-from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image, slice_axis_for
+from ppcmi_sf.imaging import (
+    fit_to_grid,
+    iter_grid_slices,
+    mask_path,
+    read_image,
+    slice_axis_for,
+)
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.progress import Job, Progress
@@ -103,6 +109,7 @@ def protect_queries(
                 image = read_image(
                     case.image, frame=frame, series_uid=series_uid, channel_axis=case.channel_axis
                 )
+                mask_path(image.geometry, out, case.name)  # or its reply could not be revealed
                 axis = slice_axis_for(image.geometry, slice_axis, trained_axis)
                 fit = fit_to_grid(image.geometry, site.study, slice_axis=axis)
                 items = [SentItem(new_item_id(), 0, n) for n in range(fit.slice_count)]
