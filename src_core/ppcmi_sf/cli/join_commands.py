@@ -148,7 +148,8 @@ def renew(
 def show(study: StudyOption, home: HomeOption = None, json_output: JsonOption = False) -> None:
     """Show who takes part in a study."""
     spec = StudySpec.load(study)
-    listed = Credentials(home, None).home.memberships.newest(spec.fingerprint)
+    place = Credentials(home, None).home.require_used()
+    listed = place.memberships.newest(spec.fingerprint)
     if listed is None:
         raise ContactError(
             "There is no membership list of this study here yet.",

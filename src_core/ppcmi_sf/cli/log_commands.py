@@ -29,11 +29,15 @@ def show(context: typer.Context, home: HomeOption = None, json_output: JsonOptio
     """Show the disclosure log, the oldest entry first."""
     if context.invoked_subcommand is None:
         _show(home=home, json_output=json_output)
+    elif home is not None or json_output:
+        # Never passed over: the verb would look into the log of another home.
+        verb = context.invoked_subcommand
+        raise typer.BadParameter(f"--home and --json go behind the verb: 'ppcmi log {verb} …'.")
 
 
 @command
 def _show(home: Path | None, json_output: bool) -> None:
-    place = Credentials(home, None).home
+    place = Credentials(home, None).home.require_used()
     entries = place.log.entries()
     names = _names(place)
     show_result(
@@ -54,7 +58,7 @@ def verify(
     json_output: JsonOption = False,
 ) -> None:
     """Check that no entry was changed, removed or put in. Note the hash that it prints."""
-    place = Credentials(home, None).home
+    place = Credentials(home, None).home.require_used()
     last = place.log.verify(head)
     number = len(place.log.entries())
     show_result(
@@ -72,7 +76,7 @@ def export(
     json_output: JsonOption = False,
 ) -> None:
     """Write the log as CSV. It names no patient, file or path."""
-    number = Credentials(home, None).home.log.export_csv(file)
+    number = Credentials(home, None).home.require_used().log.export_csv(file)
     show_result(
         {"file": str(file), "entries": number},
         [f"Wrote {count(number, 'entry')} to {file}"],
@@ -88,7 +92,7 @@ def items(
     json_output: JsonOption = False,
 ) -> None:
     """Show which slices of which files a bundle held. This names files: keep it to yourself."""
-    found = Credentials(home, None).home.registry.items_of(bundle_id)
+    found = Credentials(home, None).home.require_used().registry.items_of(bundle_id)
     if not found:
         raise BundleError(
             "No bundle with that id was sent from here.", hint="See 'ppcmi log' for the ids."
