@@ -224,6 +224,7 @@ class _PairMaker:
     ) -> None:
         self._site, self._data, self._cases, self._seed = site, data, cases, seed
         self._augment = augmenter_for(site.study)
+        self._first = _first_slices(data.training) | _first_slices(data.validation)
         self.done, self.total = 0, total
 
     def items(self, chunk: Plan) -> tuple[list[SentCase], list[SentItem]]:
@@ -235,8 +236,8 @@ class _PairMaker:
             cases.append(SentCase(name, str(source.resolve()), _stamp(source, "pairs", {})))
         numbers = {name: number for number, name in enumerate(names)}
         return cases, [
-            SentItem(new_item_id(), numbers[part.cases[index]], _slice_number(part, index))
-            for part, index, _ in chunk
+            SentItem(new_item_id(), numbers[name], index - self._first[name])
+            for name, index in ((part.cases[index], index) for part, index, _ in chunk)
         ]
 
     def protect(self, entries: Plan, ids: tuple[str, ...]) -> ItemBatch:
@@ -261,9 +262,12 @@ class _PairMaker:
         return image, mask
 
 
-def _slice_number(part: GridSlices, index: int) -> int:
-    """Number of a slice within its case, whose slices stand together."""
-    return index - part.cases.index(part.cases[index])
+def _first_slices(part: GridSlices) -> dict[str, int]:
+    """Where each case begins; its slices stand together."""
+    first: dict[str, int] = {}
+    for index, name in enumerate(part.cases):
+        first.setdefault(name, index)
+    return first
 
 
 def _require_usable(key: ClientKey, addressed: Addressed) -> None:
