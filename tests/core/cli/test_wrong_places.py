@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from ppcmi_sf.cli.credentials import Credentials
+from ppcmi_sf.home import Home
+from ppcmi_sf.keys import ClientKey
+from ppcmi_sf.study import StudySpec
+
+FULL = Path("/dev/full")
 LONG = "y" * 300  # no file system has such a name
 UNUSABLE = "cannot be used (File name too long)"
 
@@ -104,15 +110,31 @@ def test_a_path_that_the_system_refuses_is_told_in_words(site, ppcmi, words):
     ppcmi.fails(*words, code=3, saying=UNUSABLE, naming=LONG)
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux alone has a full device")
+@pytest.mark.skipif(not FULL.exists(), reason="Linux alone has a full device")
 @pytest.mark.parametrize("form", [(), ("--json",)])
 def test_a_result_that_cannot_be_printed_is_told_once_and_in_words(site, real, form):
-    with open("/dev/full", "w") as full:
+    with FULL.open("w") as full:
         words = ("identity", "show", "--home", site["home"], *form)
         ran = real(*words, stdout=full, env={"PYTHONUNBUFFERED": "1"})
     assert ran.returncode == 7
     assert ran.stderr.startswith("Error: Reading or writing failed (No space left on device).")
     assert "Traceback" not in ran.stderr
+
+
+def test_of_two_terminals_that_make_a_key_one_does(site, ppcmi, tmp_path, monkeypatch):
+    """Both have been told the epoch before the passphrase was typed."""
+    ask, other = Credentials.new_passphrase, Home(site["home"]).key_epochs
+
+    def asked_meanwhile(self, what):
+        study = StudySpec.load(site["study"]).fingerprint
+        other.note(ClientKey.generate("north", study, 2))
+        return ask(self, what)
+
+    monkeypatch.setattr(Credentials, "new_passphrase", asked_meanwhile)
+    file = tmp_path / "second.ppcmikey"
+    words = ("key", "new", file, "--study", site["study"], "--site", "north", *site["known"])
+    ran = ppcmi(*words, code=4)
+    assert "epoch 2 was made meanwhile" in ran.err and not file.exists()
 
 
 def test_where_no_mask_can_be_scored_the_reasons_are_told_with_csv_too(ppcmi, tmp_path):
