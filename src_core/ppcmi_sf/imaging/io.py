@@ -325,7 +325,9 @@ def mask_path(geometry: Geometry, folder: Path, name: str) -> Path:
     """
     if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:"):
         raise InputFileError(
-            name, "this cannot be the name of a file.", hint="Rename the image, without slashes and colons."
+            name,
+            "this cannot be the name of a file.",
+            hint="Rename the image, without slashes and colons.",
         )
     suffix = _MASK_SUFFIX.get(geometry.family) or (".nii.gz" if geometry.compressed else ".nii")
     if len(os.fsencode(name + suffix) if os.name == "posix" else name + suffix) > MAX_NAME:

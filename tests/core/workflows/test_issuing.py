@@ -84,4 +84,5 @@ def test_a_list_that_cannot_be_written_is_not_issued_and_the_same_command_works_
     out = tmp_path / "list"
     assert again(out).serial == 2
     assert MembershipList.load(out) == party.home.memberships.newest(SPEC.fingerprint)
-    assert members(party) == {"let_in": ["north", "south"], "remove": [], "renew": ["north"]}[change]
+    now = {"let_in": ["north", "south"], "remove": [], "renew": ["north"]}
+    assert members(party) == now[change]
