@@ -31,6 +31,18 @@ class SentCase:
     geometry: Geometry | None = None
     fit: GridFit | None = None
 
+    def is_of(self, stamp: str) -> bool:
+        """Whether a stamp is of the same files, however they were read."""
+        return self.stamp.partition(";")[0] == stamp.partition(";")[0]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether something else lies at its path now; not where nothing does."""
+        try:
+            return not self.is_of(source_stamp([Path(self.source)]))
+        except OSError:
+            return False
+
 
 @dataclass(frozen=True)
 class SentItem:
@@ -304,6 +316,17 @@ class Registry:
                 hint="Protect that case again and ask for a new reply.",
             ) from error
         return AnsweredQuery(query_id, case, slices, key_id, model, tuple(json.loads(peers)))
+
+    def is_superseded(self, query: AnsweredQuery) -> bool:
+        """Whether a later query is of a later state of the same file."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT stamp FROM cases JOIN bundles USING (bundle_id) WHERE source = ? "
+                "AND kind = 'query' AND direction = 'sent' AND bundles.rowid > "
+                "(SELECT rowid FROM bundles WHERE bundle_id = ? AND direction = 'sent')",
+                (query.case.source, query.query_id),
+            ).fetchall()
+        return any(not query.case.is_of(stamp) for (stamp,) in rows)
 
     def items_of(self, bundle_id: str) -> list[tuple[str, str, int]]:
         """Pseudonym, source and slice of every item of a bundle that went out."""
