@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import stat
 import unicodedata
@@ -115,6 +116,9 @@ def seal(
     fields["sealed"] = sealed.hex()
     fields["checksum"] = _checksum(fields)
     text = json.dumps(fields, indent=2, ensure_ascii=True) + "\n"
+    if not new:
+        # A link to it stays one: else the file itself would keep the old passphrase.
+        path = Path(os.path.realpath(path))
     write_bytes(path, text.encode(), mode=0o600, new=new, secret=True)
 
 
