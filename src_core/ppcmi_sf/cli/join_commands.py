@@ -94,6 +94,7 @@ def accept(
     """At a site: accept the server's membership list. An older one is refused for ever."""
     spec = StudySpec.load(study)
     place = Credentials(home, None).home
+    place.card()  # says what is missing before anybody is asked to compare
     listed = joining.read_list(list_file, spec)
     if not new_server:
         joining.require_same_server(place, listed)  # before anybody is asked to compare

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from ppcmi_sf.cli.console import command, show_result
 from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import HomeOption, JsonOption
 from ppcmi_sf.cli.reports import count
-from ppcmi_sf.errors import BundleError
+from ppcmi_sf.errors import BundleError, PPCMIError
 from ppcmi_sf.files import size_in_words
 from ppcmi_sf.home import Home
 from ppcmi_sf.registry import LogEntry
@@ -21,6 +22,7 @@ app = typer.Typer(help="What left this computer and what came: the disclosure lo
 
 VERIFY_EXAMPLE = "Example: ppcmi log verify"
 EXPORT_EXAMPLE = "Example: ppcmi log export disclosures.csv"
+WHOLE_HASH = "Give all of what 'ppcmi log verify' printed behind 'Last hash'."
 ITEMS_EXAMPLE = "Example: ppcmi log items 0123456789abcdef0123456789abcdef"
 
 
@@ -59,6 +61,11 @@ def verify(
 ) -> None:
     """Check that no entry was changed, removed or put in. Note the hash that it prints."""
     place = Credentials(home, None).home.require_used()
+    if head is not None:
+        head = head.strip().lower()
+        if re.fullmatch("[0-9a-f]{64}", head) is None:
+            # Never 'the entry is gone' of a hash that was cut off when it was copied.
+            raise PPCMIError("A hash of the log has 64 hex digits; this is none.", hint=WHOLE_HASH)
     last = place.log.verify(head)
     number = len(place.log.entries())
     show_result(

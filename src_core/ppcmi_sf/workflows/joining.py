@@ -167,11 +167,12 @@ def take_over(home: Home, listed: MembershipList, *, new_server: bool = False) -
     KeyFileError
         There is no identity here.
     """
+    own = home.card().fingerprint  # first: nothing is kept in a folder that is nobody's home
     if not new_server:
         require_same_server(home, listed)
-    home.contacts.meet(listed.server_card)  # first: where the server is refused, its list is, too
+    home.contacts.meet(listed.server_card)  # before: where the server is refused, its list is, too
     home.memberships.keep(listed, issued=False)
-    return home.card().fingerprint in listed.fingerprints
+    return own in listed.fingerprints
 
 
 def _newest_card(home: Home, card: ContactCard) -> ContactCard:

@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from ppcmi_sf.cli.credentials import Credentials
-from ppcmi_sf.home import Home
+from ppcmi_sf.home import Home, Party
+from ppcmi_sf.identity import Identity
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.study import StudySpec
+from ppcmi_sf.workflows.joining import let_in
 
 FULL = Path("/dev/full")
 LONG = "y" * 300  # no file system has such a name
@@ -94,6 +96,26 @@ def test_a_home_that_is_nobodys_is_not_taken_for_an_empty_one(site, ppcmi, tmp_p
     assert not typed.exists()
 
 
+def test_a_list_is_not_accepted_into_a_folder_that_is_nobodys_home(site, ppcmi, tmp_path):
+    server = Party(Home(tmp_path / "server"), Identity.generate("server"))
+    study, listed = StudySpec.load(site["study"]), tmp_path / "a.ppcmimembers"
+    let_in(server, study, Home(site["home"]).card(), listed)
+    told = ("--fingerprint", server.identity.fingerprint)
+    words = ("join", "accept", listed, "--study", site["study"], *told)
+    typed = tmp_path / "hoem"
+    ppcmi.fails(*words, "--home", typed, code=4, saying="no identity here yet", naming=str(typed))
+    assert not typed.exists()
+    ppcmi(*words, "--home", site["home"])
+
+
+def test_a_noted_hash_that_was_copied_badly_is_no_alarm(site, ppcmi):
+    verify = ("log", "verify", "--home", site["home"], "--head")
+    head = ppcmi(*verify[:-1], "--json").json["head"]
+    ppcmi(*verify, f" {head.upper()} ")
+    ppcmi.fails(*verify, head[:40], code=1, saying="A hash of the log has 64 hex digits")
+    ppcmi.fails(*verify, "f" * 64, code=7, saying="is not in the disclosure log any more")
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -145,6 +167,8 @@ def test_where_no_mask_can_be_scored_the_reasons_are_told_with_csv_too(ppcmi, tm
     csv = tmp_path / "scores.csv"
     folders = ("--pred", tmp_path / "pred", "--truth", tmp_path / "truth")
     ran = ppcmi("evaluate", *folders, "--csv", csv, "--json", code=1)
-    assert [one["case"] for one in ran.json["failures"]] == ["a"]
+    (failure,) = ran.json["failures"]
+    assert failure["case"] == "a" and failure["hint"]
+    assert failure["error"] == failure["problem"] and "damaged" in failure["error"]
     assert "pred/a.png" in ran.err and "damaged" in ran.err
     assert not csv.exists()
