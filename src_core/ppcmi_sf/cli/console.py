@@ -74,7 +74,9 @@ def drive(job: Job[Result]) -> Result:
     """Run a job with a progress bar on a terminal, and plain lines otherwise."""
     if not _errors.is_terminal:
         return run(job, _PlainLines())
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    # No markup: it would be read into the names of files.
+    told = TextColumn("{task.description}", markup=False)
+    columns = (told, BarColumn(), TaskProgressColumn())
     with Bar(*columns, TextColumn("{task.fields[left]}"), console=_errors, transient=True) as bar:
         task, eta = bar.add_task("Starting", left=""), Eta()
 
