@@ -236,6 +236,15 @@ class Registry:
         files = (Path(row[0]) for row in rows)
         return next((f for f in files if f.is_file() and f.parent == folder), None)
 
+    def accepted_at(self, bundle_id: str) -> str | None:
+        """When a bundle was accepted, in UTC; nothing if it was not."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT at FROM bundles WHERE bundle_id = ? AND direction = 'received'",
+                (bundle_id,),
+            ).fetchone()
+        return None if row is None else str(row[0])
+
     def require_new(self, header: BundleHeader, path: Path, *, again: bool = False) -> None:
         """Refuse a bundle that was accepted before.
 
@@ -244,14 +253,10 @@ class Registry:
         ReplayError
             It was, and ``again`` is off.
         """
-        with self._database.reading() as connection:
-            row = connection.execute(
-                "SELECT at FROM bundles WHERE bundle_id = ? AND direction = 'received'",
-                (header.bundle_id,),
-            ).fetchone()
-        if row is not None and not again:
+        accepted = self.accepted_at(header.bundle_id)
+        if accepted is not None and not again:
             raise ReplayError(
-                f"{path}: this bundle was accepted before, on {row[0][:10]}.",
+                f"{path}: this bundle was accepted before, on {accepted[:10]}.",
                 hint="If you want to use it once more, say so with --again.",
             )
 
