@@ -40,7 +40,7 @@ class KeyEpochs:
                 raise KeyFileError(
                     f"A client key of site '{key.site}' and epoch {newest} was made meanwhile by "
                     "another window or program; nothing was written.",
-                    hint="Use that one. If you need a newer one, give the same command again.",
+                    hint="Use that one. If you need a newer one, try again.",
                 )
             save()
             _insert(connection, key)
