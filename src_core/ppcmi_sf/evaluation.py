@@ -46,7 +46,13 @@ class EvaluationReport:
             "cases": [asdict(case) for case in self.cases],
             "summary": [asdict(summary) for summary in self.summaries],
             "failures": [
-                {"case": case, "problem": error.message, "hint": error.hint}
+                # 'error' as all verbs have it; 'problem' for scripts of before.
+                {
+                    "case": case,
+                    "error": error.message,
+                    "problem": error.message,
+                    "hint": error.hint,
+                }
                 for case, error in self.failures
             ],
             "without_truth": list(self.without_truth),

@@ -23,6 +23,9 @@ from typing import TYPE_CHECKING
 from ppcmi_sf.errors import KeyFileError, ResourceError
 
 DAY_SECONDS = 86400
+KEPT_OF_NAME = 40  # a file's name may have 255 bytes, and a temporary one is longer
+MAX_SECRET_BYTES = 16 * 1024
+_DATABASE = b"SQLite format 3\0"
 _TEMPORARY = re.compile(r"\.[0-9a-f]{12}\.part\.")
 _kept_warnings: ContextVar[list[str] | None] = ContextVar("kept_warnings", default=None)
 _observers: list[Callable[[Path, bool], None]] = []
@@ -32,11 +35,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def atomic_path(target: Path, *, mode: int | None = None, new: bool = False) -> Iterator[Path]:
+def atomic_path(
+    target: Path, *, mode: int | None = None, new: bool = False, secret: bool = False
+) -> Iterator[Path]:
     """Give a temporary path to write to; rename it to ``target`` on success.
 
-    The temporary name ends in the target's own suffixes, since libraries choose
-    a format by suffix.
+    The temporary name ends as the target's own, since libraries choose a format by suffix.
 
     Parameters
     ----------
@@ -47,16 +51,20 @@ def atomic_path(target: Path, *, mode: int | None = None, new: bool = False) -> 
     new
         Never replace a file, not even one that another program makes meanwhile: for secrets, of
         which there may be no copy.
+    secret
+        What is written is a client key or an identity. Nothing else replaces one, nor a registry.
 
     Raises
     ------
     KeyFileError
-        ``new``, and there is a file.
+        ``new``, and there is a file; or it would replace a secret that cannot be made again.
     ResourceError
         No space is left, or the folder cannot be written to.
     """
     target = Path(target)
-    temporary = target.parent / f".{secrets.token_hex(6)}.part.{target.name}"
+    if not secret:
+        _require_no_secret(target)
+    temporary = target.parent / f".{secrets.token_hex(6)}.part.{target.name[-KEPT_OF_NAME:]}"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _tell_observers(temporary, True)
@@ -76,6 +84,27 @@ def atomic_path(target: Path, *, mode: int | None = None, new: bool = False) -> 
         with suppress(OSError):  # there is nothing to remove where nothing could be made
             temporary.unlink()
         _tell_observers(temporary, False)
+
+
+def _require_no_secret(target: Path) -> None:
+    """A name typed or completed wrongly must not cost a site its key, of which there is no other.
+
+    By content: neither has to have its suffix.
+    """
+    try:
+        if not target.is_file():
+            return
+        with target.open("rb") as handle:
+            start = handle.read(MAX_SECRET_BYTES + 1)
+    except OSError:  # writing will tell
+        return
+    sealed = len(start) <= MAX_SECRET_BYTES and b'"sealed"' in start and b'"argon2id"' in start
+    if sealed or start.startswith(_DATABASE):
+        kind = "client key or an identity" if sealed else "registry"
+        raise KeyFileError(
+            f"{target}: this is a {kind}, and nothing else is written in its place.",
+            hint="Choose another name.",
+        )
 
 
 def _publish_new(temporary: Path, target: Path) -> None:
@@ -169,9 +198,16 @@ def sweep_leftovers(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
-def write_bytes(target: Path, data: bytes, *, mode: int | None = None, new: bool = False) -> None:
+def write_bytes(
+    target: Path,
+    data: bytes,
+    *,
+    mode: int | None = None,
+    new: bool = False,
+    secret: bool = False,
+) -> None:
     """Write a whole file atomically; see :func:`atomic_path`."""
-    with atomic_path(target, mode=mode, new=new) as temporary:
+    with atomic_path(target, mode=mode, new=new, secret=secret) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode or 0o666)
         with os.fdopen(descriptor, "wb") as handle:
             handle.write(data)

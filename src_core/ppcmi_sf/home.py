@@ -112,6 +112,18 @@ class Home:
         passphrase = ask(f"identity of '{card.name}'", card.fingerprint)
         return Identity.load(self.identity_file, passphrase)
 
+    def require_used(self) -> Home:
+        """Refuse to look into a folder that is nobody's home: it would be taken for an empty one.
+
+        Raises
+        ------
+        KeyFileError
+            There is neither a registry nor an identity.
+        """
+        if not self.has_registry:
+            self._require_identity()
+        return self
+
     def _require_identity(self) -> None:
         if not os.path.isfile(self.identity_file):  # noqa: PTH113 - Path.is_file may raise
             raise KeyFileError(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import stat
 import unicodedata
@@ -24,12 +25,12 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from ppcmi_sf import strictjson
 from ppcmi_sf.errors import KeyFileError
-from ppcmi_sf.files import warn_if_shared, write_text
+from ppcmi_sf.files import MAX_SECRET_BYTES, warn_if_shared, write_bytes
 
 Record = TypeVar("Record", bound=BaseModel)
 Parsed = TypeVar("Parsed")
 
-MAX_BYTES = 16 * 1024
+MAX_BYTES = MAX_SECRET_BYTES
 MIN_PASSPHRASE = 8
 # What a file may ask for: about a second and 128 MiB at most, since a file may be hostile.
 MAX_WORK_KIB = 6 * 65536
@@ -115,7 +116,10 @@ def seal(
     fields["sealed"] = sealed.hex()
     fields["checksum"] = _checksum(fields)
     text = json.dumps(fields, indent=2, ensure_ascii=True) + "\n"
-    write_text(path, text, mode=0o600, new=new)
+    if not new:
+        # A link to it stays one: else the file itself would keep the old passphrase.
+        path = Path(os.path.realpath(path))
+    write_bytes(path, text.encode(), mode=0o600, new=new, secret=True)
 
 
 def read_public(path: Path, noun: str) -> dict[str, Any]:

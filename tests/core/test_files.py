@@ -256,3 +256,22 @@ def test_a_shared_secret_is_told_whatever_other_threads_do_with_the_warnings(tmp
     assert [str(one.message).split(":")[0] for one in caught] == [str(tmp_path / "theirs")]
     with pytest.warns(UserWarning, match="other users"):
         warn_if_shared(tmp_path / "after", 0o644, "key")
+
+
+@pytest.mark.parametrize("letter", ["x", "ü", "字"])
+def test_the_longest_name_that_a_file_may_have(letter, tmp_path):
+    name = letter * ((255 - len(".nii.gz")) // len(letter.encode())) + ".nii.gz"
+    with atomic_path(tmp_path / name) as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_bytes(b"x")
+    assert names(tmp_path) == [name]
+
+
+def test_a_secret_is_replaced_by_a_secret_alone(tmp_path):
+    key, text = tmp_path / "a", '{"seal": {"kdf": "argon2id"}, "sealed": "00"}'
+    write_bytes(key, text.encode(), secret=True)
+    with pytest.raises(KeyFileError, match="client key or an identity"):
+        write_text(key, "seq,at")
+    assert key.read_text() == text
+    write_bytes(key, b"new", secret=True)
+    write_text(key, "no secret any more")

@@ -35,6 +35,29 @@ def test_an_older_key_than_the_newest_is_refused(epochs):
         epochs.require_newest(first)
 
 
+def test_of_two_new_keys_of_one_epoch_one_is_written(epochs, database, tmp_path):
+    one, other = (ClientKey.generate("north", STUDY) for _ in range(2))
+    file = tmp_path / "other"
+    epochs.add(one, lambda: None)
+    with pytest.raises(KeyFileError, match="epoch 1 was made meanwhile") as caught:
+        epochs.add(other, file.touch)
+    assert caught.value.hint and not file.exists()
+    with pytest.raises(KeyFileError, match="epoch 1 was made meanwhile"):
+        epochs.add(other, file.touch)
+    epochs.add(one.rotate(), file.touch)
+    assert file.exists() and epochs.newest(STUDY, "north") == 2
+    assert [entry.epoch for entry in DisclosureLog(database).entries()] == [1, 2]
+
+
+def test_a_key_that_could_not_be_written_is_not_noted(epochs):
+    def full() -> None:
+        raise KeyFileError("full")
+
+    with pytest.raises(KeyFileError, match="full"):
+        epochs.add(ClientKey.generate("north", STUDY), full)
+    assert epochs.newest(STUDY, "north") == 0
+
+
 def test_keys_of_other_sites_and_studies_do_not_matter(epochs):
     key = ClientKey.generate("north", STUDY)
     epochs.note(ClientKey.generate("south", STUDY, 5))

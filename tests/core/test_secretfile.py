@@ -346,3 +346,13 @@ def test_a_ciphertext_moved_to_another_header_does_not_open(sealed, tmp_path):
     taken = json.loads(other.read_text())
     rewrite(sealed, lambda fields: fields.update(copy.deepcopy(taken) | {"name": "north"}))
     assert WRONG in refused(sealed).message
+
+
+def test_a_new_passphrase_through_a_link_is_that_of_the_file_itself(tmp_path):
+    key, link = tmp_path / "disk" / "key", tmp_path / "link"
+    seal(key, PUBLIC, SECRET, PASSPHRASE, NOUN)
+    link.symlink_to(key)
+    other = SecretStr("another passphrase")
+    seal(link, PUBLIC, SECRET, other, NOUN)
+    assert link.is_symlink() and unseal(key, other, NOUN, dict)[1] == SECRET
+    assert WRONG in refused(key).message

@@ -109,8 +109,7 @@ def create_key(_desk: Desk, request: CreateKey) -> KeyInfo:
     _require_free(request.file, "client key")
     epochs, study = Home(request.home).key_epochs, StudySpec.load(request.study_file).fingerprint
     key = ClientKey.generate(request.site, study, epochs.newest(study, request.site) + 1)
-    key.save(request.file, request.passphrase, new=True)
-    epochs.note(key)
+    epochs.add(key, lambda: key.save(request.file, request.passphrase, new=True))
     made = _key_info(request.file)
     if key.epoch == 1:
         return made
@@ -125,8 +124,7 @@ def rotate_key(_desk: Desk, request: RotateKey) -> KeyInfo:
     epochs.note(key)
     epochs.require_newest(key)
     rotated = key.rotate()
-    rotated.save(request.out, request.passphrase, new=True)
-    epochs.note(rotated)
+    epochs.add(rotated, lambda: rotated.save(request.out, request.passphrase, new=True))
     return _key_info(request.out)
 
 

@@ -33,7 +33,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ppcmi_sf.cli.signals import CANCELLED, stoppable
-from ppcmi_sf.errors import PartialFailure, PPCMIError, ResourceError
+from ppcmi_sf.errors import InputFileError, PartialFailure, PPCMIError, ResourceError
 from ppcmi_sf.progress import Eta, Job, Progress, run
 from ppcmi_sf.strictjson import is_invisible
 
@@ -74,7 +74,9 @@ def drive(job: Job[Result]) -> Result:
     """Run a job with a progress bar on a terminal, and plain lines otherwise."""
     if not _errors.is_terminal:
         return run(job, _PlainLines())
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    # No markup: it would be read into the names of files.
+    told = TextColumn("{task.description}", markup=False)
+    columns = (told, BarColumn(), TaskProgressColumn())
     with Bar(*columns, TextColumn("{task.fields[left]}"), console=_errors, transient=True) as bar:
         task, eta = bar.add_task("Starting", left=""), Eta()
 
@@ -123,9 +125,9 @@ def _hours(seconds: float) -> str:
 def show_result(fields: dict[str, Any], lines: Sequence[str], *, as_json: bool) -> None:
     """Print a result: one JSON object for scripts, or lines for people."""
     if as_json:
+        _output.json_printed = True  # or tried: what failed once is not tried again
         # ASCII alone: no terminal and no pipe can spoil it.
         typer.echo(json.dumps(_plain(fields), default=str, allow_nan=False))
-        _output.json_printed = True
         return
     for line in lines:
         (_errors if _output.of_a_step else _results).print(printable(line), markup=False)
@@ -204,6 +206,11 @@ def command(verb: Callable[Arguments, None]) -> Callable[Arguments, None]:
             raise typer.Exit(CANCELLED) from None
         except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
+        except OSError as error:
+            _trace(error)
+            told = _in_words(error)
+            _show_error(told, as_json=as_json)
+            raise typer.Exit(told.exit_code) from None
         except MemoryError:
             hint = "Close other programs, or use smaller images or batches."
             text = "The memory of this computer is full."
@@ -240,9 +247,27 @@ def _tell(message: str, hint: str, exit_code: int, *, as_json: bool, **more: obj
         show_result(fields, [], as_json=True)
 
 
-def _show_unforeseen(error: Exception, *, as_json: bool) -> NoReturn:
+def _in_words(error: OSError) -> PPCMIError:
+    """What the system refuses, where nobody else has put it into words."""
+    why = error.strerror or "unknown reason"
+    if error.filename is not None:
+        path = Path(os.fsdecode(error.filename))
+        return InputFileError(
+            path, f"cannot be used ({why}).", hint="Check the path and the permissions."
+        )
+    return ResourceError(
+        f"Reading or writing failed ({why}).",
+        hint="Check the disk, and where the output of this command goes.",
+    )
+
+
+def _trace(error: Exception) -> None:
     if os.environ.get("PPCMI_DEBUG"):
         traceback.print_exception(error)
+
+
+def _show_unforeseen(error: Exception, *, as_json: bool) -> NoReturn:
+    _trace(error)
     frames = traceback.extract_tb(error.__traceback__)
     package = Path(__file__).parents[1]
     own = [frame for frame in frames if Path(frame.filename).is_relative_to(package)]

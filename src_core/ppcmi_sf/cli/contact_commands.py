@@ -50,7 +50,7 @@ def add(
 @command
 def list_(home: HomeOption = None, json_output: JsonOption = False) -> None:
     """Show every contact, with its state and fingerprint."""
-    place = Credentials(home, None).home
+    place = Credentials(home, None).home.require_used()
     every = place.contacts.all()
     for note in place.contacts.expiry_notes():
         say(f"Note: {note}")
@@ -73,7 +73,7 @@ def list_(home: HomeOption = None, json_output: JsonOption = False) -> None:
 @command
 def remove(name: NameArgument, home: HomeOption = None, json_output: JsonOption = False) -> None:
     """Forget a contact. Its bundles are then those of an unknown sender."""
-    place = Credentials(home, None).home
+    place = Credentials(home, None).home.require_used()
     place.contacts.remove(name)
     show_result({"removed": name}, [f"Removed '{name}'."], as_json=json_output)
 
@@ -82,7 +82,7 @@ def remove(name: NameArgument, home: HomeOption = None, json_output: JsonOption 
 @command
 def revoke(name: NameArgument, home: HomeOption = None, json_output: JsonOption = False) -> None:
     """Accept nothing from a contact any more, and encrypt nothing to it."""
-    place = Credentials(home, None).home
+    place = Credentials(home, None).home.require_used()
     place.contacts.revoke(name)
     show_result({"revoked": name}, [f"Revoked '{name}'."], as_json=json_output)
 

@@ -46,7 +46,7 @@ def evaluate(
         names = [item.name for item in StudySpec.load(study).classes]
     report = drive(evaluate_folders(pred, truth, names, 1.0 if spacing is None else spacing))
     unit = MILLIMETRES if spacing is not None else _unit(truth)
-    if csv is not None:
+    if csv is not None and report.cases:  # else the failures below say why there is no table
         report.write_csv(csv)
     fields = report.to_json() | {"distance_unit": unit}
     if json_output:

@@ -94,6 +94,7 @@ def accept(
     """At a site: accept the server's membership list. An older one is refused for ever."""
     spec = StudySpec.load(study)
     place = Credentials(home, None).home
+    place.card()  # says what is missing before anybody is asked to compare
     listed = joining.read_list(list_file, spec)
     if not new_server:
         joining.require_same_server(place, listed)  # before anybody is asked to compare
@@ -151,7 +152,8 @@ def renew(
 def show(study: StudyOption, home: HomeOption = None, json_output: JsonOption = False) -> None:
     """Show who takes part in a study."""
     spec = StudySpec.load(study)
-    listed = Credentials(home, None).home.memberships.newest(spec.fingerprint)
+    place = Credentials(home, None).home.require_used()
+    listed = place.memberships.newest(spec.fingerprint)
     if listed is None:
         raise ContactError(
             "There is no membership list of this study here yet.",

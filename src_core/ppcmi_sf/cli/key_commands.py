@@ -119,8 +119,7 @@ def rotate(
     epochs.note(key)
     epochs.require_newest(key)
     rotated = key.rotate()
-    rotated.save(out, credentials.last_passphrase, new=True)
-    epochs.note(rotated)
+    epochs.add(rotated, lambda: rotated.save(out, credentials.last_passphrase, new=True))
     say(f"{file} is of the old epoch now: it opens old replies and makes no new bundles. Make new "
         "training bundles and a new transform share with the new key.")  # fmt: skip
     say(BACKUP)
@@ -223,8 +222,8 @@ def share_transform(
 
 
 def _save_new(file: Path, key: ClientKey, credentials: Credentials, *, as_json: bool) -> None:
-    key.save(file, credentials.new_passphrase("client key"), new=True)
-    credentials.home.key_epochs.note(key)
+    typed = credentials.new_passphrase("client key")
+    credentials.home.key_epochs.add(key, lambda: key.save(file, typed, new=True))
     say(BACKUP)
     record = read_key_record(file)
     show_result(_fields(file, record), _lines(file, record), as_json=as_json)

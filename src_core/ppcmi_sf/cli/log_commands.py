@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from ppcmi_sf.cli.console import command, show_result
 from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import HomeOption, JsonOption
 from ppcmi_sf.cli.reports import count
-from ppcmi_sf.errors import BundleError
+from ppcmi_sf.errors import BundleError, PPCMIError
 from ppcmi_sf.files import size_in_words
 from ppcmi_sf.home import Home
 from ppcmi_sf.registry import LogEntry
@@ -21,6 +22,7 @@ app = typer.Typer(help="What left this computer and what came: the disclosure lo
 
 VERIFY_EXAMPLE = "Example: ppcmi log verify"
 EXPORT_EXAMPLE = "Example: ppcmi log export disclosures.csv"
+WHOLE_HASH = "Give all of what 'ppcmi log verify' printed behind 'Last hash'."
 ITEMS_EXAMPLE = "Example: ppcmi log items 0123456789abcdef0123456789abcdef"
 
 
@@ -29,11 +31,15 @@ def show(context: typer.Context, home: HomeOption = None, json_output: JsonOptio
     """Show the disclosure log, the oldest entry first."""
     if context.invoked_subcommand is None:
         _show(home=home, json_output=json_output)
+    elif home is not None or json_output:
+        # Never passed over: the verb would look into the log of another home.
+        verb = context.invoked_subcommand
+        raise typer.BadParameter(f"--home and --json go behind the verb: 'ppcmi log {verb} …'.")
 
 
 @command
 def _show(home: Path | None, json_output: bool) -> None:
-    place = Credentials(home, None).home
+    place = Credentials(home, None).home.require_used()
     entries = place.log.entries()
     names = _names(place)
     show_result(
@@ -54,7 +60,12 @@ def verify(
     json_output: JsonOption = False,
 ) -> None:
     """Check that no entry was changed, removed or put in. Note the hash that it prints."""
-    place = Credentials(home, None).home
+    place = Credentials(home, None).home.require_used()
+    if head is not None:
+        head = head.strip().lower()
+        if re.fullmatch("[0-9a-f]{64}", head) is None:
+            # Never 'the entry is gone' of a hash that was cut off when it was copied.
+            raise PPCMIError("A hash of the log has 64 hex digits; this is none.", hint=WHOLE_HASH)
     last = place.log.verify(head)
     number = len(place.log.entries())
     show_result(
@@ -72,7 +83,7 @@ def export(
     json_output: JsonOption = False,
 ) -> None:
     """Write the log as CSV. It names no patient, file or path."""
-    number = Credentials(home, None).home.log.export_csv(file)
+    number = Credentials(home, None).home.require_used().log.export_csv(file)
     show_result(
         {"file": str(file), "entries": number},
         [f"Wrote {count(number, 'entry')} to {file}"],
@@ -88,7 +99,7 @@ def items(
     json_output: JsonOption = False,
 ) -> None:
     """Show which slices of which files a bundle held. This names files: keep it to yourself."""
-    found = Credentials(home, None).home.registry.items_of(bundle_id)
+    found = Credentials(home, None).home.require_used().registry.items_of(bundle_id)
     if not found:
         raise BundleError(
             "No bundle with that id was sent from here.", hint="See 'ppcmi log' for the ids."

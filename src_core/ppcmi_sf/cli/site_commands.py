@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
@@ -365,16 +366,32 @@ def reveal(
         again=again,
     )
     report = drive(job)
-    show_masks(out, report, "--overwrite --again", as_json=json_output)
+    changed = [case for case in report.cases if case.new and case.image_changed]
+    for case in changed:
+        say(
+            f"Note: {case.source} was changed since its query. {case.mask} is of the image as it "
+            "was then; look at it before you use it."
+        )
+    more = {"image_changed": [case.mask.name for case in changed]}
+    show_masks(out, report, "--overwrite --again", as_json=json_output, more=more)
 
 
-def show_masks(out: Path, report: BatchReport, replacing: str, *, as_json: bool) -> None:
+def show_masks(
+    out: Path,
+    report: BatchReport,
+    replacing: str,
+    *,
+    as_json: bool,
+    more: Mapping[str, object] = MappingProxyType({}),
+) -> None:
     """Tell what came of decoding, and fail when some of it failed.
 
     Parameters
     ----------
     replacing
         Options of the verb that replace masks that are there.
+    more
+        Further fields of the result.
     """
     show_result(
         {
@@ -382,6 +399,7 @@ def show_masks(out: Path, report: BatchReport, replacing: str, *, as_json: bool)
             "masks": [path.name for path in report.written],
             "skipped": report.skipped,
             "failures": failure_fields(report.failures),
+            **more,
         },
         [
             f"Wrote {count(len(report.written), 'mask')} to {out}"

@@ -7,6 +7,7 @@ for NRRD, ``.png`` for pictures. Values are class indices, 0 is the background.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ _FAMILIES: dict[str, Family] = {
     ".dicom": "dicom",
     ".ima": "dicom",
 }
+MAX_NAME = 255  # of a file, in most file systems
 _MASK_SUFFIX = {"metaimage": ".mha", "nrrd": ".nrrd", "raster": ".png", "dicom": ".nii.gz"}
 _MASK_FAMILY: dict[str, Family] = {
     ".nii.gz": "nifti",
@@ -319,13 +321,19 @@ def mask_path(geometry: Geometry, folder: Path, name: str) -> Path:
     Raises
     ------
     InputFileError
-        The name cannot be a file name.
+        The name cannot be a file name, or is too long for one.
     """
     if name in ("", ".", "..") or any(mark in name for mark in "/\\\0:"):
         raise InputFileError(
-            name, "this cannot be the name of a file.", hint="Rename the case, without slashes."
+            name,
+            "this cannot be the name of a file.",
+            hint="Rename the image, without slashes and colons.",
         )
     suffix = _MASK_SUFFIX.get(geometry.family) or (".nii.gz" if geometry.compressed else ".nii")
+    if len(os.fsencode(name + suffix) if os.name == "posix" else name + suffix) > MAX_NAME:
+        raise InputFileError(
+            name, "too long for the name of a mask's file.", hint="Give the image a shorter name."
+        )
     return Path(folder) / f"{name}{suffix}"
 
 

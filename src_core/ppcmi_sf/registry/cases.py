@@ -31,6 +31,18 @@ class SentCase:
     geometry: Geometry | None = None
     fit: GridFit | None = None
 
+    def is_of(self, stamp: str) -> bool:
+        """Whether a stamp is of the same files, however they were read."""
+        return self.stamp.partition(";")[0] == stamp.partition(";")[0]
+
+    @property
+    def has_changed(self) -> bool:
+        """Whether something else lies at its path now; not where nothing does."""
+        try:
+            return not self.is_of(source_stamp([Path(self.source)]))
+        except OSError:
+            return False
+
 
 @dataclass(frozen=True)
 class SentItem:
@@ -224,6 +236,15 @@ class Registry:
         files = (Path(row[0]) for row in rows)
         return next((f for f in files if f.is_file() and f.parent == folder), None)
 
+    def accepted_at(self, bundle_id: str) -> str | None:
+        """When a bundle was accepted, in UTC; nothing if it was not."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT at FROM bundles WHERE bundle_id = ? AND direction = 'received'",
+                (bundle_id,),
+            ).fetchone()
+        return None if row is None else str(row[0])
+
     def require_new(self, header: BundleHeader, path: Path, *, again: bool = False) -> None:
         """Refuse a bundle that was accepted before.
 
@@ -232,14 +253,10 @@ class Registry:
         ReplayError
             It was, and ``again`` is off.
         """
-        with self._database.reading() as connection:
-            row = connection.execute(
-                "SELECT at FROM bundles WHERE bundle_id = ? AND direction = 'received'",
-                (header.bundle_id,),
-            ).fetchone()
-        if row is not None and not again:
+        accepted = self.accepted_at(header.bundle_id)
+        if accepted is not None and not again:
             raise ReplayError(
-                f"{path}: this bundle was accepted before, on {row[0][:10]}.",
+                f"{path}: this bundle was accepted before, on {accepted[:10]}.",
                 hint="If you want to use it once more, say so with --again.",
             )
 
@@ -304,6 +321,17 @@ class Registry:
                 hint="Protect that case again and ask for a new reply.",
             ) from error
         return AnsweredQuery(query_id, case, slices, key_id, model, tuple(json.loads(peers)))
+
+    def is_superseded(self, query: AnsweredQuery) -> bool:
+        """Whether a later query is of a later state of the same file."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT stamp FROM cases JOIN bundles USING (bundle_id) WHERE source = ? "
+                "AND kind = 'query' AND direction = 'sent' AND bundles.rowid > "
+                "(SELECT rowid FROM bundles WHERE bundle_id = ? AND direction = 'sent')",
+                (query.case.source, query.query_id),
+            ).fetchall()
+        return any(not query.case.is_of(stamp) for (stamp,) in rows)
 
     def items_of(self, bundle_id: str) -> list[tuple[str, str, int]]:
         """Pseudonym, source and slice of every item of a bundle that went out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from functools import lru_cache
 
 from ppcmi_sf.errors import ContactError, ResourceError, UntrustedSenderError
@@ -46,7 +47,6 @@ class Memberships:
         ContactError
             A newer list of that study and server was seen before, or it has expired.
         """
-        server = listed.server_card.fingerprint
         if not listed.validity.covers():
             raise ContactError(
                 f"This membership list is valid from {listed.created} to {listed.expires}.",
@@ -54,7 +54,7 @@ class Memberships:
                 "too.",
             )
         with self._database.transaction() as connection:
-            seen = self._newest(connection, listed.study, server)
+            seen = self._newest(connection, listed.study, listed.server_card.fingerprint)
             if seen is not None and (
                 listed.serial < seen.serial or (listed.serial == seen.serial and listed != seen)
             ):
@@ -63,14 +63,32 @@ class Memberships:
                     "seen before.",
                     hint="Ask the mapping server for the current list.",
                 )
-            connection.execute(
-                "INSERT OR REPLACE INTO memberships VALUES (?, ?, ?, ?)",
-                (listed.study, server, listed.serial, listed.to_bytes().decode()),
-            )
-            event: log.Event = "membership issued" if issued else "membership accepted"
-            log.append(
-                connection, event, study=listed.study, peers=(server,), items=len(listed.members)
-            )
+            _put(connection, listed, "membership issued" if issued else "membership accepted")
+
+    def issue(
+        self,
+        study: str,
+        server: str,
+        make: Callable[[MembershipList | None], MembershipList],
+        write: Callable[[MembershipList], None],
+    ) -> MembershipList:
+        """At a server: make a list of the one before, write it, and keep it.
+
+        Nobody else issues one meanwhile: of two commands at once, the later one would undo what
+        the other did. A list that cannot be made or written is not kept.
+
+        Parameters
+        ----------
+        make
+            Gives the new list; it gets the newest one so far.
+        write
+            Writes the list to its file.
+        """
+        with self._database.transaction() as connection:
+            listed = make(self._newest(connection, study, server))
+            _put(connection, listed, "membership issued")
+            write(listed)
+        return listed
 
     def require_member(self, study: str, server: str, site: str, name: str) -> None:
         """Refuse a sender that the server's own list does not name, if there is a list.
@@ -88,6 +106,15 @@ class Memberships:
                 f"'{name}' does not take part in this study.",
                 hint="Let it in with 'ppcmi join approve', if it should.",
             )
+
+
+def _put(connection: sqlite3.Connection, listed: MembershipList, event: log.Event) -> None:
+    server = listed.server_card.fingerprint
+    connection.execute(
+        "INSERT OR REPLACE INTO memberships VALUES (?, ?, ?, ?)",
+        (listed.study, server, listed.serial, listed.to_bytes().decode()),
+    )
+    log.append(connection, event, study=listed.study, peers=(server,), items=len(listed.members))
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,7 @@ Whose card has to be compared by a person is told here; the comparing is up to w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from ppcmi_sf.cards import ContactCard
@@ -13,6 +13,8 @@ from ppcmi_sf.errors import ContactError
 from ppcmi_sf.home import Home, Party
 from ppcmi_sf.membership import MAX_ASKED_SERIAL, MAX_SERIAL, JoinRequest, MembershipList
 from ppcmi_sf.study import StudySpec
+
+Members = list[ContactCard]
 
 
 def write_request(party: Party, study: StudySpec, file: Path) -> None:
@@ -70,9 +72,12 @@ def let_in(party: Party, study: StudySpec, card: ContactCard, out: Path) -> Memb
         See :func:`renew_list`.
     """
     party.home.contacts.meet(card)
-    card = _newest_card(party.home, card)
-    others = [one for one in _members(party, study) if one.fingerprint != card.fingerprint]
-    return _issue(party, study, [*others, card], out)
+    newest = _newest_card(party.home, card)
+
+    def with_it(members: Members) -> Members:
+        return [*(one for one in members if one.fingerprint != card.fingerprint), newest]
+
+    return _issue(party, study, with_it, out)
 
 
 def remove_member(party: Party, study: StudySpec, name: str, out: Path) -> MembershipList:
@@ -85,13 +90,16 @@ def remove_member(party: Party, study: StudySpec, name: str, out: Path) -> Membe
     PPCMIError
         See :func:`renew_list`.
     """
-    members = _members(party, study)
-    kept = [card for card in members if card.name != name]
-    if len(kept) == len(members):
-        raise ContactError(
-            f"'{name}' does not take part in this study.", hint="See 'ppcmi join show'."
-        )
-    return _issue(party, study, kept, out)
+
+    def without_it(members: Members) -> Members:
+        kept = [card for card in members if card.name != name]
+        if len(kept) == len(members):
+            raise ContactError(
+                f"'{name}' does not take part in this study.", hint="See 'ppcmi join show'."
+            )
+        return kept
+
+    return _issue(party, study, without_it, out)
 
 
 def renew_list(party: Party, study: StudySpec, out: Path, *, at_least: int = 1) -> MembershipList:
@@ -121,7 +129,7 @@ def renew_list(party: Party, study: StudySpec, out: Path, *, at_least: int = 1) 
             "There is no membership list of this study here yet.",
             hint="Let a site in first ('ppcmi join approve').",
         )
-    return _issue(party, study, _members(party, study), out, at_least=at_least)
+    return _issue(party, study, lambda members: members, out, at_least=at_least)
 
 
 def require_same_server(home: Home, listed: MembershipList) -> None:
@@ -159,17 +167,12 @@ def take_over(home: Home, listed: MembershipList, *, new_server: bool = False) -
     KeyFileError
         There is no identity here.
     """
+    own = home.card().fingerprint  # first: nothing is kept in a folder that is nobody's home
     if not new_server:
         require_same_server(home, listed)
-    home.contacts.meet(listed.server_card)  # first: where the server is refused, its list is, too
+    home.contacts.meet(listed.server_card)  # before: where the server is refused, its list is, too
     home.memberships.keep(listed, issued=False)
-    return home.card().fingerprint in listed.fingerprints
-
-
-def _members(party: Party, study: StudySpec) -> list[ContactCard]:
-    """The cards of the newest list, each in the newest form that the contact book has."""
-    listed = party.home.memberships.newest(study.fingerprint, party.identity.fingerprint)
-    return [_newest_card(party.home, card) for card in listed.cards] if listed else []
+    return own in listed.fingerprints
 
 
 def _newest_card(home: Home, card: ContactCard) -> ContactCard:
@@ -180,14 +183,22 @@ def _newest_card(home: Home, card: ContactCard) -> ContactCard:
 def _issue(
     party: Party,
     study: StudySpec,
-    members: Sequence[ContactCard],
+    change: Callable[[Members], Members],
     out: Path,
     *,
     at_least: int = 1,
 ) -> MembershipList:
-    before = party.home.memberships.newest(study.fingerprint, party.identity.fingerprint)
-    serial = max(at_least, before.serial + 1 if before else 1)
-    listed = MembershipList.make(party.identity, study.fingerprint, members, serial)
-    party.home.memberships.keep(listed, issued=True)
-    listed.save(out)
-    return listed
+    """Issue a list whose sites are those of the one before, changed.
+
+    Each card is the newest that the contact book has.
+    """
+
+    def make(before: MembershipList | None) -> MembershipList:
+        cards = before.cards if before else []
+        members = change([_newest_card(party.home, card) for card in cards])
+        serial = max(at_least, before.serial + 1 if before else 1)
+        return MembershipList.make(party.identity, study.fingerprint, members, serial)
+
+    return party.home.memberships.issue(
+        study.fingerprint, party.identity.fingerprint, make, lambda listed: listed.save(out)
+    )

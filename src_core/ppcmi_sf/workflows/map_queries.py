@@ -120,12 +120,15 @@ def answer_queries(
                 with open_bundle(path, party.identity, answering.sender_of) as query:
                     site, query_id = answering.site_of(query), query.header.bundle_id
                     known = registry.find_reply(query_id, answering.network, Path(out).resolve())
+                    said = (query.header, path, query.digest, query.file_bytes)
                     if known is not None:
+                        if registry.accepted_at(query_id) is None:
+                            registry.record_received(*said)  # it was killed before it could
                         report.skipped.append(path.name)
                         continue
                     registry.require_new(query.header, path, again=again)
                     written = yield from _answer(answering, query, site, out, precision, step)
-                    registry.record_received(query.header, path, query.digest, query.file_bytes)
+                    registry.record_received(*said)
                 report.written.append(written)
             except ResourceError:
                 raise

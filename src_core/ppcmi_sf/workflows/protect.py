@@ -27,7 +27,13 @@ from ppcmi_sf.bundle import (
 from ppcmi_sf.data import Case
 from ppcmi_sf.errors import PPCMIError, ResourceError
 from ppcmi_sf.files import sweep_leftovers
-from ppcmi_sf.imaging import fit_to_grid, iter_grid_slices, read_image, slice_axis_for
+from ppcmi_sf.imaging import (
+    fit_to_grid,
+    iter_grid_slices,
+    mask_path,
+    read_image,
+    slice_axis_for,
+)
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.progress import Job, Progress
@@ -103,6 +109,7 @@ def protect_queries(
                 image = read_image(
                     case.image, frame=frame, series_uid=series_uid, channel_axis=case.channel_axis
                 )
+                mask_path(image.geometry, out, case.name)  # or its reply could not be revealed
                 axis = slice_axis_for(image.geometry, slice_axis, trained_axis)
                 fit = fit_to_grid(image.geometry, site.study, slice_axis=axis)
                 items = [SentItem(new_item_id(), 0, n) for n in range(fit.slice_count)]
@@ -217,6 +224,7 @@ class _PairMaker:
     ) -> None:
         self._site, self._data, self._cases, self._seed = site, data, cases, seed
         self._augment = augmenter_for(site.study)
+        self._first = _first_slices(data.training) | _first_slices(data.validation)
         self.done, self.total = 0, total
 
     def items(self, chunk: Plan) -> tuple[list[SentCase], list[SentItem]]:
@@ -228,8 +236,8 @@ class _PairMaker:
             cases.append(SentCase(name, str(source.resolve()), _stamp(source, "pairs", {})))
         numbers = {name: number for number, name in enumerate(names)}
         return cases, [
-            SentItem(new_item_id(), numbers[part.cases[index]], _slice_number(part, index))
-            for part, index, _ in chunk
+            SentItem(new_item_id(), numbers[name], index - self._first[name])
+            for name, index in ((part.cases[index], index) for part, index, _ in chunk)
         ]
 
     def protect(self, entries: Plan, ids: tuple[str, ...]) -> ItemBatch:
@@ -254,9 +262,12 @@ class _PairMaker:
         return image, mask
 
 
-def _slice_number(part: GridSlices, index: int) -> int:
-    """Number of a slice within its case, whose slices stand together."""
-    return index - part.cases.index(part.cases[index])
+def _first_slices(part: GridSlices) -> dict[str, int]:
+    """Where each case begins; its slices stand together."""
+    first: dict[str, int] = {}
+    for index, name in enumerate(part.cases):
+        first.setdefault(name, index)
+    return first
 
 
 def _require_usable(key: ClientKey, addressed: Addressed) -> None:

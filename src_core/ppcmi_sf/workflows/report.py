@@ -50,6 +50,8 @@ class RevealedCase:
     new
         Whether the mask was written now; otherwise it was there already and may come of
         something else.
+    image_changed
+        Whether another image lies at ``source`` now than when the query was made.
     """
 
     name: str
@@ -60,6 +62,7 @@ class RevealedCase:
     sender: str
     network: str
     new: bool
+    image_changed: bool = False
 
 
 @dataclass

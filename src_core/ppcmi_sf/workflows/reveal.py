@@ -89,6 +89,8 @@ def reveal_replies(
                     first = next(batches)
                     query = registry.answered_query(first.items[0], path)
                     _check_query(query, key, encoders, reply)
+                    if query.case.has_changed and registry.is_superseded(query):
+                        raise _outdated(query, path)
                     case = query.case
                     assert case.geometry is not None and case.fit is not None
                     place = Path(out) / reply.digest[:FOLDER_DIGITS] if apart else Path(out)
@@ -133,6 +135,7 @@ def _revealed(query: AnsweredQuery, reply: BundleReader, mask: Path, *, new: boo
         sender=reply.sender.name,
         network=reply.header.model,
         new=new,
+        image_changed=query.case.has_changed,
     )
 
 
@@ -168,6 +171,15 @@ class _Decoder:
             f"{self._path}: does not have every slice of '{self._query.case.name}' once.",
             hint="Ask the mapping server for the reply again.",
         )
+
+
+def _outdated(query: AnsweredQuery, path: Path) -> BundleError:
+    """Which of two replies came last would else be up to the names of their files."""
+    return BundleError(
+        f"{path}: answers an old query of '{query.case.name}': the image was changed since, and "
+        "protected again.",
+        hint="Reveal the reply to the newer query, and delete this one.",
+    )
 
 
 def _check(reply: BundleReader, study: StudySpec, key: ClientKey) -> None:

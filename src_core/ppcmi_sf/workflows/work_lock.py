@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ppcmi_sf.errors import ResourceError
-from ppcmi_sf.files import write_error
+from ppcmi_sf.files import sweep_leftovers, write_error
 
 LOCK_FILE = ".ppcmi.lock"
 
@@ -36,6 +36,7 @@ def work_lock(folder: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise write_error(folder, error) from error
+    sweep_leftovers(folder)  # a killed training's, each as large as its networks
     try:
         yield
     finally:

@@ -116,9 +116,8 @@ def real(script):
     def run(*args, **options):
         words = [str(script), *(str(word) for word in args)]
         environment = os.environ | {"OMP_NUM_THREADS": "1"} | options.pop("env", {})
-        return subprocess.run(
-            words, capture_output=True, encoding="utf-8", check=False, env=environment, **options
-        )
+        kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+        return subprocess.run(words, encoding="utf-8", check=False, env=environment, **kept)
 
     return run
 

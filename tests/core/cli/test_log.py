@@ -68,6 +68,7 @@ def test_people_can_read_it(escrow_chain, ppcmi, tmp_path):
         ppcmi.fails(*words, code=5, saying="No bundle with that id was sent from here")
     words = ("log", "items", query["bundle_id"], *chain.at_home("server"))
     ppcmi.fails(*words, code=5, saying="No bundle with that id")  # it came, and was not sent
+    ppcmi("identity", "new", "--name", "new", "--home", tmp_path / "new", *chain.known)
     assert ppcmi("log", "--home", tmp_path / "new").out == "Nothing yet.\n"
     assert ppcmi("log", "verify", "--home", tmp_path / "new", "--json").json["entries"] == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -9,16 +10,19 @@ import sys
 
 import pytest
 import typer.main
+from rich.console import Console
 
 from ppcmi_sf import __version__, errors
 from ppcmi_sf.audit.attacks import all_attacks
 from ppcmi_sf.audit.options import ATTACK_IDS, AuditOptions
+from ppcmi_sf.cli import console
 from ppcmi_sf.cli.app import app
 from ppcmi_sf.cli.demo_steps import Lengths
 from ppcmi_sf.cli.options import DeviceName, LayoutName
 from ppcmi_sf.data import LAYOUTS
 from ppcmi_sf.device import DEVICE_NAMES
 from ppcmi_sf.files import size_in_words
+from ppcmi_sf.progress import Progress
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.workflows.protect import COPIES
 
@@ -164,6 +168,20 @@ def test_a_terminal_gets_a_progress_bar(script, on_terminal, escrow_chain, tmp_p
     # The bar is drawn ten times a second: which of the short epochs it shows is chance.
     assert "━" in shown and re.search(r"\b\d+%", shown) and re.search(r"epoch \d+ of 12", shown)
     assert "Trained site 'south'" in shown
+
+
+@pytest.mark.parametrize("name", ["scan[red]x", "scan[/b]", "a[b", "[@click=x(]", "p{1}"])
+def test_a_progress_bar_reads_nothing_into_names(monkeypatch, name):
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=120)
+    monkeypatch.setattr(console, "_errors", terminal)
+
+    def job():
+        yield Progress(0, 2, f"Protecting {name}")
+        yield Progress(1, 2, f"Protecting {name}")
+
+    console.drive(job())
+    assert f"Protecting {name}" in shown.getvalue()
 
 
 def test_names_are_printed_as_they_are(ppcmi, escrow_chain, tmp_path):

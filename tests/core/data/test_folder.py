@@ -1,5 +1,7 @@
 """The plain layout, and what every layout refuses."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -202,3 +204,16 @@ def test_real_folders(repository, name):
     cases = find_cases(folder, need_masks=True)
     assert len(cases) > 100
     assert len({case.group for case in cases}) < len(cases)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every file name is a text")
+def test_a_name_that_is_no_text_is_one_problem_and_no_end(tmp_path, write):
+    write.png(tmp_path / "good.png")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/im\xe9.png"))
+    os.link(tmp_path / "good.png", odd)
+    cases, problems = find_cases_with_problems(tmp_path)
+    assert names(cases) == ["good"]
+    ((name, error),) = problems
+    assert name == "im\udce9" and "no UTF-8 text" in error.message and error.hint
+    with pytest.raises(InputFileError, match="no UTF-8 text"):
+        find_cases(odd)

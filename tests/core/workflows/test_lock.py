@@ -1,5 +1,6 @@
 """One command at a time in a folder; whoever comes second is told, and changes nothing."""
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -170,3 +171,13 @@ def test_a_folder_that_was_removed_meanwhile_is_no_accident(tmp_path):
     with work_lock(tmp_path / "f"):
         (tmp_path / "f" / LOCK_FILE).unlink()
         (tmp_path / "f").rmdir()
+
+
+def test_what_a_killed_training_left_goes_away_after_a_day(tmp_path):
+    name = ".0123456789ab.part.mapping_network.checkpoint.safetensors"
+    (tmp_path / name).write_bytes(b"weights")
+    with work_lock(tmp_path):
+        assert (tmp_path / name).exists()  # it may be of a program that lives
+    os.utime(tmp_path / name, (0, 0))
+    with work_lock(tmp_path):
+        assert not (tmp_path / name).exists()

@@ -28,6 +28,7 @@ from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.membership import MembershipList
 from ppcmi_sf.models.store import read_header
 from ppcmi_sf.progress import run
+from ppcmi_sf.registry import Registry
 from ppcmi_sf.share import write_share
 from ppcmi_sf.training.autoencoders import AutoencoderOptions
 from ppcmi_sf.training.fit_options import FitOptions
@@ -158,6 +159,26 @@ def test_a_query_is_answered_once_unless_told(server, north, tmp_path, only_fail
     assert server.events("received").count(query.stem) == 2  # the log keeps both
     # In that folder it is answered now.
     assert run(server.map([query], tmp_path / "r")).skipped == [query.name]
+
+
+def test_a_query_whose_acceptance_was_cut_off_is_noted_later(server, north, tmp_path, monkeypatch):
+    """The program is killed when the reply is written, and the query not noted yet."""
+    query = run(north.queries(tmp_path / "q", north.testing[:1])).written
+    with monkeypatch.context() as patch:
+        patch.setattr(Registry, "record_received", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(server.map(query, tmp_path / "r"))
+    assert len(list((tmp_path / "r").iterdir())) == 1
+    assert query[0].stem not in server.noted("received")
+    for _ in range(2):
+        assert run(server.map(query, tmp_path / "r")).skipped == [query[0].name]
+        assert server.events("received").count(query[0].stem) == 1
+    with pytest.raises(ReplayError):
+        raise run(server.map(query, tmp_path / "elsewhere")).failures[0][1]
+
+
+def _killed(*_what):
+    raise KeyboardInterrupt
 
 
 def test_the_same_query_twice_is_answered_once(server, north, tmp_path):

@@ -301,6 +301,15 @@ def test_bad_images_are_listed_and_the_others_protected(north, files, tmp_path):
     assert len(north.noted()) == before + 1
 
 
+@pytest.mark.parametrize("name", ["2026-01-31T12:30", "x" * 252])
+def test_an_image_whose_mask_could_have_no_name_is_not_sent(north, files, tmp_path, name):
+    good = north.testing[0]
+    report = run(north.queries(tmp_path / "q", [Case(name, good.image), good]))
+    ((failed, error),) = report.failures
+    assert failed == name and "name" in error.message and error.hint
+    assert files(tmp_path / "q") == [report.written[0].name]
+
+
 def test_latents_that_are_no_numbers_are_listed_and_leave_nothing(north, files, tmp_path):
     """What cannot be written was never noted, so the log has nothing to withdraw either."""
     path = SiteFolder(north.folder).model_file("image")

@@ -1,6 +1,7 @@
 """Replies to masks: which are believed."""
 
 import dataclasses
+import os
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from ppcmi_sf.bundle import ItemBatch, new_item_id, peek
+from ppcmi_sf.data import Case
 from ppcmi_sf.errors import (
     BundleError,
     KeyFileError,
@@ -81,6 +83,60 @@ def test_the_report_says_what_each_mask_comes_of(both, open_site, open_server, t
     assert again.skipped == [case.name for case in north.testing[:2]]
     assert again.cases == [dataclasses.replace(case, new=False) for case in report.cases]
     assert all(case.mask.is_file() for case in again.cases)
+
+
+# -- images that change after their query -------------------------------------------------
+
+
+@pytest.fixture
+def changing(escrow, open_site, open_server, tmp_path):
+    """Asks for a mask of ``scan.png``, whose content is that of the nth test image."""
+    north, server = open_site(escrow), open_server(escrow)
+    scan = tmp_path / "scan.png"
+
+    def ask(number):
+        shutil.copy(north.testing[number].image, scan)
+        query = run(north.queries(tmp_path / f"q{number}", [Case("scan", scan)])).written
+        (reply,) = run(server.map(query, tmp_path / f"r{number}")).written
+        return reply
+
+    return north, scan, ask
+
+
+def test_a_mask_of_an_image_that_was_changed_since_is_told(changing, tmp_path):
+    north, scan, ask = changing
+    reply = ask(0)
+    shutil.copy(north.testing[1].image, scan)
+    (case,) = run(north.reveal([reply], tmp_path / "m")).cases
+    assert case.image_changed and case.mask.is_file()
+    scan.unlink()
+    (case,) = run(north.reveal([reply], tmp_path / "m2", again=True)).cases
+    assert not case.image_changed  # nothing is there that the mask could be taken to be of
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_mask_is_of_the_newest_image_whatever_replies_are_called(
+    changing, tmp_path, only_failure, order
+):
+    north, scan, ask = changing
+    old, new = ask(0), ask(1)
+    report = run(north.reveal([old, new][::order], tmp_path / "m", overwrite=True, again=True))
+    (case,) = report.cases
+    assert case.reply_id == new.stem and not case.image_changed
+    error = only_failure(report)
+    assert f"{old}: answers an old query of 'scan'" in error.message and error.hint
+    # Put back, the old image is the one that counts, and its old reply the right one.
+    shutil.copy(north.testing[0].image, scan)
+    os.utime(scan, ns=(0, int(_stamp_of(north, "scan").split("-")[1].split(";")[0])))
+    (case,) = run(north.reveal([old], tmp_path / "m2", again=True)).cases
+    assert case.reply_id == old.stem and not case.image_changed
+
+
+def _stamp_of(north, name):
+    """Of the first query of that name."""
+    with north.party.home.database.reading() as connection:
+        found = connection.execute("SELECT stamp FROM cases WHERE name = ?", (name,))
+        return found.fetchone()[0]
 
 
 # -- replays ----------------------------------------------------------------------------

@@ -65,7 +65,8 @@ def find_cases_with_problems(
         Sorted by name; with ``need_masks`` only those that have a mask.
     problems
         Case name and what is wrong with it, sorted by name: a missing mask (with
-        ``need_masks``), a row of ``manifest.csv`` that names a missing file or no group.
+        ``need_masks``), a row of ``manifest.csv`` that names a missing file or no group, a name
+        that is no text.
 
     Raises
     ------
@@ -88,7 +89,9 @@ def find_cases_with_problems(
             hint="Give a folder of images, or one with images/ and masks/ in it.",
         )
     cases = _unique(found.cases)
-    problems = list(found.problems)
+    nameless = [(case.name, _not_text(case)) for case in cases if not _is_text(case)]
+    cases = [case for case in cases if _is_text(case)]
+    problems = [*found.problems, *nameless]
     if need_masks:
         problems += [(case.name, missing_mask(case)) for case in cases if case.mask is None]
         cases = [case for case in cases if case.mask is not None]
@@ -122,6 +125,23 @@ def _single(image: Path, mask: Path | None) -> Found:
     if mask is not None and mask.is_dir():
         mask = mask_for(name, masks_in(mask))
     return Found([Case(name, image, mask)])
+
+
+def _is_text(case: Case) -> bool:
+    """Whether the registry can note its path; a Linux file may have any bytes for a name."""
+    try:
+        str(case.image.absolute()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _not_text(case: Case) -> InputFileError:
+    return InputFileError(
+        case.image,
+        "its name, or that of a folder it lies in, has bytes that are no UTF-8 text.",
+        hint="Rename it; it may come from a computer with other letters (convmv can do many).",
+    )
 
 
 def _unique(cases: list[Case]) -> list[Case]:
