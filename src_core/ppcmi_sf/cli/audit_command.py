@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ppcmi_sf.audit.options import ATTACK_IDS, ITEMS, QUICK_ITEMS
+from ppcmi_sf.cli.batches import find
 from ppcmi_sf.cli.console import (
     command,
     drive,
@@ -31,7 +32,6 @@ from ppcmi_sf.cli.options import (
     SeedOption,
     pick_device,
 )
-from ppcmi_sf.cli.site_commands import find
 from ppcmi_sf.data import find_cases
 
 if TYPE_CHECKING:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ppcmi_sf.cli.batches import Failure, find, show_masks
 from ppcmi_sf.cli.console import command, drive, fail_if_partial, failure_fields, say, show_result
 from ppcmi_sf.cli.credentials import Credentials
 from ppcmi_sf.cli.options import (
@@ -43,8 +43,7 @@ from ppcmi_sf.cli.options import (
     ToOption,
     pick_device,
 )
-from ppcmi_sf.cli.reports import already, count, fit_fields, fit_line, noise_line
-from ppcmi_sf.data import Case, find_cases_with_problems
+from ppcmi_sf.cli.reports import count, fit_fields, fit_line, noise_line
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.files import size_in_words
 from ppcmi_sf.study import StudySpec
@@ -56,9 +55,7 @@ if TYPE_CHECKING:
     from ppcmi_sf.home import Party
     from ppcmi_sf.keys import ClientKey
     from ppcmi_sf.latent_noise import LatentNoise
-    from ppcmi_sf.workflows.report import BatchReport, ProtectReport
-
-Failure: TypeAlias = tuple[str, PPCMIError]
+    from ppcmi_sf.workflows.report import ProtectReport
 
 app = typer.Typer(help="What a hospital does.", no_args_is_help=True)
 
@@ -280,18 +277,6 @@ def _require_fitting(
         )
 
 
-def find(
-    data: Path, layout: LayoutName, masks: Path | None, *, need_masks: bool
-) -> tuple[list[Case], list[Failure]]:
-    """Cases that can be tried, and what is wrong with the others; fails where all are wrong."""
-    cases, problems = find_cases_with_problems(
-        data, layout=layout.value, masks=masks, need_masks=need_masks
-    )
-    if not cases:
-        fail_if_partial(problems, 0)
-    return cases, problems
-
-
 def _show_protected(
     out: Path, report: ProtectReport, failures: list[Failure], *, as_json: bool
 ) -> None:
@@ -374,37 +359,3 @@ def reveal(
         )
     more = {"image_changed": [case.mask.name for case in changed]}
     show_masks(out, report, "--overwrite --again", as_json=json_output, more=more)
-
-
-def show_masks(
-    out: Path,
-    report: BatchReport,
-    replacing: str,
-    *,
-    as_json: bool,
-    more: Mapping[str, object] = MappingProxyType({}),
-) -> None:
-    """Tell what came of decoding, and fail when some of it failed.
-
-    Parameters
-    ----------
-    replacing
-        Options of the verb that replace masks that are there.
-    more
-        Further fields of the result.
-    """
-    show_result(
-        {
-            "out": str(out),
-            "masks": [path.name for path in report.written],
-            "skipped": report.skipped,
-            "failures": failure_fields(report.failures),
-            **more,
-        },
-        [
-            f"Wrote {count(len(report.written), 'mask')} to {out}"
-            + already(report.skipped, f"{replacing} replaces them"),
-        ],
-        as_json=as_json,
-    )
-    fail_if_partial(report.failures, len(report.written) + len(report.skipped))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ppcmi_sf.cli.batches import find, show_masks
 from ppcmi_sf.cli.console import (
     command,
     drive,
@@ -39,7 +40,7 @@ from ppcmi_sf.cli.options import (
     pick_device,
 )
 from ppcmi_sf.cli.reports import count, fit_fields, fit_line
-from ppcmi_sf.cli.site_commands import OverwriteOption, find, show_masks
+from ppcmi_sf.cli.site_commands import OverwriteOption
 from ppcmi_sf.training.fit_options import ENCODER_ALIGNMENT_FIT, FitOptions
 
 if TYPE_CHECKING:
