@@ -120,7 +120,7 @@ def look_in_plane(viewer: Any, layer: Any, geometry: Geometry) -> None:
 
 
 def image_layers(image: MedicalImage, name: str, path: Path) -> list[LayerData]:
-    """Make the layers of an image, one for each channel.
+    """Make the layers of an image: one, or one for each channel where these are no colours.
 
     Parameters
     ----------
@@ -154,13 +154,37 @@ def layers_of(
         metadata, too.
     """
     *spatial, channels = data.shape
-    layers: list[LayerData] = []
-    for channel in range(channels):
-        keywords = _keywords(geometry, len(spatial), path, straight=straight)
-        keywords["metadata"][METADATA_KEY].update(part)
-        keywords["name"] = name if channels == 1 else f"{name} [{channel}]"
-        layers.append((data[..., channel].transpose(layer_axes(geometry)), keywords, "image"))
-    return layers
+    axes = layer_axes(geometry)
+
+    def keywords(called: str, **more: Any) -> dict[str, Any]:
+        made = _keywords(geometry, len(spatial), path, straight=straight)
+        made["metadata"][METADATA_KEY].update(part)
+        return {**made, "name": called, **more}
+
+    colours = _colours(data)
+    if colours is not None:
+        return [(colours.transpose(*axes, len(spatial)), keywords(name, rgb=True), "image")]
+    return [
+        (
+            data[..., channel].transpose(axes),
+            keywords(name if channels == 1 else f"{name} [{channel}]"),
+            "image",
+        )
+        for channel in range(channels)
+    ]
+
+
+def _colours(data: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+    """Three channels as red, green and blue, if their values can be that.
+
+    They belong in one layer: apart, a mask would be made of one colour alone, and not of what
+    the engine makes of all three.
+    """
+    if data.shape[-1] != 3:
+        return None
+    with np.errstate(invalid="ignore"):  # values that are none of a colour
+        colours = data.astype(np.uint8)
+    return colours if np.array_equal(colours, data) else None
 
 
 def labels_layer(

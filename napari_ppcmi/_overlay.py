@@ -259,7 +259,7 @@ def in_place(mask: Mask) -> LayerImage:
 
 
 def opened_layers(image: OpenedImage) -> list[Layer]:
-    """The layers of an image that was opened, one for each channel; oblique ones are straight."""
+    """The layers of an image that was opened, see :func:`layers_of`; oblique ones are straight."""
     from napari.layers import Layer
 
     part = {"frame": image.frame, "series_uid": image.series_uid}

@@ -7,9 +7,11 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 from qtpy.QtWidgets import QFileDialog
 
 from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._widgets.open_study import OpenStudy
 from napari_ppcmi._widgets.segment_widget import SegmentWidget
 from ppcmi_sf.imaging import read_image
@@ -189,6 +191,20 @@ def test_a_stack_whose_frames_have_no_slider_is_refused_in_words(viewer_model, w
     widget.button.click()
     assert "none of its frames" in widget.panel.error.text()
     assert "slider" in widget.panel.error.text()
+
+
+def test_a_colour_file_is_segmented_in_all_its_colours(qtbot, viewer_model, widget, tmp_path):
+    source = tmp_path / "colours.png"
+    Picture.fromarray(noise(60, 80, 3, dtype=np.uint8)).save(source)
+    page = OpenStudy(viewer_model)
+    qtbot.addWidget(page)
+    page.open([source])
+    qtbot.waitUntil(lambda: len(viewer_model.layers) > 0, timeout=30_000)
+    assert [layer.name for layer in viewer_model.layers] == ["colours"]
+    (request,) = [widget._request(read_layer(layer)) for layer in viewer_model.layers]
+    np.testing.assert_array_equal(request.arrays[0], read_image(source).data)
+    press(qtbot, widget)
+    assert viewer_model.layers[-1].name == "colours: mask"
 
 
 def test_a_mask_of_one_frame_is_laid_on_that_frame_again(qtbot, viewer_model, widget):
