@@ -24,6 +24,7 @@ METADATA_KEY = "ppcmi"
 """Where a layer keeps its file and the file's own geometry, which export needs."""
 
 _STRAIGHT = 1e-3
+_USUAL = ("down", "right")  # how napari turns a picture
 _AXIS_LABELS = {2: ("y", "x"), 3: ("x", "y", "z")}
 
 
@@ -103,20 +104,31 @@ def look_in_plane(viewer: Any, layer: Any, geometry: Geometry) -> None:
     """
     camera = getattr(viewer, "scene", viewer).camera  # napari before 0.9 has no scene
     if len(geometry.shape) == 2:
-        camera.orientation2d = ("down", "right")
+        camera.orientation2d = _USUAL
         return
     through = layer_axes(geometry).index(geometry.slice_axis)
     columns, rows = (axis for axis in range(3) if axis != through)
     first = viewer.dims.ndim - 3
     order = (through, rows, columns)
     viewer.dims.order = (*range(first), *(first + axis for axis in order))
-    towards = ("up", "left") if geometry.is_oriented else ("down", "right")
-    camera.orientation2d = towards
+    camera.orientation2d = ("up", "left") if geometry.is_oriented else _USUAL
+    _turn_back_when_empty(viewer.layers, camera)
     # What counts for napari's slider is this axis alone, whatever the others say.
     to_data = np.linalg.inv(layer.affine.affine_matrix)
     middle = (layer.data.shape[through] - 1) // 2
     point = (middle - to_data[through, 3]) / to_data[through, through]
     viewer.dims.set_point(first + through, point)
+
+
+def _turn_back_when_empty(layers: Any, camera: Any) -> None:
+    """Show what is opened next as napari does, which keeps the camera: a picture lay mirrored."""
+
+    def look() -> None:
+        if not layers:
+            layers.events.removed.disconnect(look)
+            camera.orientation2d = _USUAL
+
+    layers.events.removed.connect(look)
 
 
 def image_layers(image: MedicalImage, name: str, path: Path) -> list[LayerData]:

@@ -147,6 +147,22 @@ def test_the_slider_goes_through_every_slice_in_the_plane_it_was_taken_in(
     assert camera.orientation2d == ("up", "left")  # superior above, anterior to the left
 
 
+def test_a_picture_is_not_mirrored_after_a_volume_is_gone(tmp_path: Path) -> None:
+    image, viewer = read_image(sagittal(tmp_path, 0)), ViewerModel()
+    camera = getattr(viewer, "scene", viewer).camera
+    for _ in range(2):
+        for name in ("case", "another"):
+            (data,) = layers_of(image.data, image.geometry, name, tmp_path, straight=True)
+            layer = viewer.add_layer(Layer.create(*data))
+        look_in_plane(viewer, layer, image.geometry)
+        viewer.layers.remove(layer)
+        assert camera.orientation2d == ("up", "left")  # the other one is there
+        viewer.layers.clear()
+        viewer.add_image(np.zeros((4, 5)))  # as a drop on napari does
+        assert camera.orientation2d == ("down", "right")
+        viewer.layers.clear()
+
+
 def test_a_straight_volume_has_its_centre_in_place(tmp_path: Path) -> None:
     path = sagittal(tmp_path, 0.3)
     image = read_image(path)
