@@ -68,12 +68,13 @@ class SegmentWidget(QWidget):
         self._failures: list[tuple[str, Failure]] = []
         self._asked = 0
         self._build()
-        layers = napari_viewer.layers
-        for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
+        layers, events = napari_viewer.layers, napari_viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
             listen(self, event, self._list_layers)
         listen(self, layers.selection.events.changed, self._follow_selection)
         listen(self, self._jobs.session.changed, self._show_site)
         self._list_layers()
+        self._follow_selection()
         self._show_site()
 
     def _build(self) -> None:
@@ -132,8 +133,7 @@ class SegmentWidget(QWidget):
         selected = [layer for layer in images if layer in self._viewer.layers.selection]
         if len(selected) > 1:
             return selected
-        at = self.image.currentIndex()
-        return images[at : at + 1] if at >= 0 else []
+        return [layer for layer in images if layer is self.image.currentData()]
 
     def _request(self, image: LayerImage) -> Segment:
         session = self._jobs.session
@@ -227,12 +227,13 @@ class SegmentWidget(QWidget):
         return next(iter(reversed(selected or masks or drawn)), None)
 
     def _list_layers(self) -> None:
-        current = self.image.currentText()
+        """List the images as they are called now; the chosen one stays, whatever its name."""
+        chosen, images = self.image.currentData(), _images(self._viewer)
         self.image.clear()
-        self.image.addItems([layer.name for layer in _images(self._viewer)])
-        at = self.image.findText(current)
-        self.image.setCurrentIndex(at if at >= 0 else self.image.count() - 1)
-        self._follow_selection()
+        for layer in images:
+            self.image.addItem(layer.name, layer)
+        at = [index for index, layer in enumerate(images) if layer is chosen]
+        self.image.setCurrentIndex(at[0] if at else len(images) - 1)
 
     def _follow_selection(self) -> None:
         images = _images(self._viewer)

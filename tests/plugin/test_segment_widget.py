@@ -141,6 +141,17 @@ def test_the_list_follows_the_active_layer(qtbot, viewer_model, widget):
     assert [widget.image.itemText(at) for at in range(widget.image.count())] == ["b"]
 
 
+def test_the_chosen_image_stays_chosen_under_another_name(qtbot, viewer_model, widget):
+    first, _ = (viewer_model.add_image(noise(4, 5), name=name) for name in ("a", "b"))
+    widget.image.setCurrentIndex(0)
+    first.name = "patient A"
+    assert widget.image.currentText() == "patient A"
+    viewer_model.add_labels(np.zeros((4, 5), int), name="drawn")
+    viewer_model.layers.move(0, 3)
+    assert widget.image.currentText() == "patient A" and widget._chosen() == [first]
+    assert [widget.image.itemText(at) for at in range(2)] == ["b", "patient A"]
+
+
 def test_the_table_is_safe_for_spreadsheets_and_is_saved(qtbot, viewer_model, widget, tmp_path):
     viewer_model.add_image(noise(40, 50), name="=1+1")
     press(qtbot, widget)
