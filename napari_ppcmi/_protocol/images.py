@@ -215,6 +215,23 @@ class LabelsCompared(Answer):
     same: bool
 
 
+class CountLabels(Request):
+    """How much of each class a mask holds after it was painted in. Answer: :class:`LabelCounts`.
+
+    ``arrays``: the labels, in any axis order.
+    """
+
+    quick: ClassVar[bool] = True
+
+    class_count: int
+
+
+class LabelCounts(Answer):
+    """How many voxels each class has; labels that are no class are left out."""
+
+    counts: tuple[int, ...]
+
+
 class KeptMasks(Request):
     """Masks that were saved by themselves in a folder. Answer: :class:`KeptMaskList`."""
 

@@ -11,7 +11,6 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._overlay import (
     LayerImage,
-    amounts,
     find_image,
     in_place,
     kept_layer,
@@ -59,7 +58,7 @@ class DecodePage(QWidget):
             self.show_masks,
             icon="visibility",
         )
-        self.results = ResultsTable()
+        self.results = ResultsTable(self._jobs)
         self.panel = JobPanel(self._jobs)
         self.results.failed.connect(self.panel.refuse)
         layout = QVBoxLayout(self)
@@ -136,7 +135,7 @@ class DecodePage(QWidget):
     def _overlay(self, image: LayerImage, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity
         added = self._viewer.add_layer(make_overlay(image, mask, opacity=opacity))
-        self.results.add(added.name, amounts(mask))
+        self.results.add(added, mask)
 
     def _show_session(self) -> None:
         session = self._jobs.session

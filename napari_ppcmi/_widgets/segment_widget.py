@@ -20,7 +20,6 @@ from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._layers import METADATA_KEY
 from napari_ppcmi._overlay import (
     LayerImage,
-    amounts,
     file_name,
     make_overlay,
     read_layer,
@@ -94,7 +93,7 @@ class SegmentWidget(QWidget):
         self.save = QPushButton("Save &mask…", objectName="save")
         self.save.setToolTip("Save the selected mask in the grid of its image.")
         self.save.clicked.connect(self._ask_where)
-        self.results = ResultsTable()
+        self.results = ResultsTable(self._jobs)
         self.panel = JobPanel(self._jobs)
         self.results.failed.connect(self.panel.refuse)
         self.alignment = AlignmentBox(self._jobs, self.panel, [self.button])
@@ -172,7 +171,7 @@ class SegmentWidget(QWidget):
         opacity = self._jobs.session.preferences.mask_opacity
         layer = make_overlay(image, mask, opacity=opacity)
         self._viewer.add_layer(layer)
-        self.results.add(layer.name, amounts(mask))
+        self.results.add(layer, mask)
         self._jobs.session.arrived.emit("masks")
 
     def _ask_where(self) -> None:

@@ -152,6 +152,27 @@ def test_the_chosen_image_stays_chosen_under_another_name(qtbot, viewer_model, w
     assert [widget.image.itemText(at) for at in range(2)] == ["b", "patient A"]
 
 
+def test_amounts_follow_the_brush(qtbot, viewer_model, widget):
+    viewer_model.add_image(noise(40, 50), name="a")
+    press(qtbot, widget)
+    mask = viewer_model.layers[-1]
+
+    def told():
+        rows = csv.DictReader(io.StringIO(widget.results.text()))
+        return [row["amount"] for row in rows]
+
+    before = told()
+    with qtbot.waitSignal(widget.results.counted, timeout=30_000):
+        for label in (1, 2, 3):  # the last one is no class of the study
+            mask.paint((10 * label, 20), label)
+        assert told() == ["…", "…"]
+    assert told() == [str((mask.data == label).sum()) for label in (1, 2)] != before
+    with qtbot.waitSignal(widget.results.counted, timeout=30_000):
+        for _ in range(3):
+            mask.undo()
+    assert told() == before
+
+
 def test_the_table_is_safe_for_spreadsheets_and_is_saved(qtbot, viewer_model, widget, tmp_path):
     viewer_model.add_image(noise(40, 50), name="=1+1")
     press(qtbot, widget)
