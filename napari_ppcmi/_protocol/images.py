@@ -83,8 +83,8 @@ class Mask(Answer):
         Path of the image, or empty for a layer that was never a file.
     frame, series_uid
         Which part of the source, where that holds more than the image.
-    saved
-        Where it lies already.
+    saved, not_saved
+        Where it lies already, or why it could not be kept by itself.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Mask(Answer):
     frame: int | None = None
     series_uid: str | None = None
     saved: Path | None = None
+    not_saved: str = ""
 
 
 class OpenImage(Request):

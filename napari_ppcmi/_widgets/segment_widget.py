@@ -65,6 +65,7 @@ class SegmentWidget(QWidget):
         end_with_dock(self)
         self._waiting: list[tuple[LayerImage, Segment]] = []
         self._failures: list[tuple[str, Failure]] = []
+        self._unsaved: list[tuple[str, str]] = []
         self._asked = 0
         self._build()
         layers, events = napari_viewer.layers, napari_viewer.layers.events
@@ -124,7 +125,7 @@ class SegmentWidget(QWidget):
             return
         # All at once: axis and site may be changed while the first ones are segmented.
         self._waiting = [(image, self._request(image)) for image in images]
-        self._failures, self._asked = [], len(images)
+        self._failures, self._unsaved, self._asked = [], [], len(images)
         self._next()
 
     def _chosen(self) -> list[Image]:
@@ -152,8 +153,7 @@ class SegmentWidget(QWidget):
 
     def _next(self) -> None:
         if not self._waiting:
-            if self._failures and self._asked > 1:
-                self.panel.show_failure(left_undone(self._failures, self._asked, "segmented"))
+            self._tell_at_the_end()
             self.finished.emit()
             return
         image, request = self._waiting.pop(0)
@@ -161,6 +161,12 @@ class SegmentWidget(QWidget):
         job.cancelled.connect(self._stop)
         job.failed.connect(lambda failure: self._failures.append((image.name, failure)))
         job.finished.connect(self._next)
+
+    def _tell_at_the_end(self) -> None:
+        if self._failures and self._asked > 1:
+            self.panel.show_failure(left_undone(self._failures, self._asked, "segmented"))
+        elif self._unsaved:
+            self.panel.show_failure(_not_saved(self._unsaved))
 
     def _stop(self) -> None:
         """Leave the rest alone; of what is not done, the user knows."""
@@ -172,6 +178,8 @@ class SegmentWidget(QWidget):
         layer = make_overlay(image, mask, opacity=opacity)
         self._viewer.add_layer(layer)
         self.results.add(layer, mask)
+        if mask.not_saved:
+            self._unsaved.append((layer.name, mask.not_saved))
         self._jobs.session.arrived.emit("masks")
 
     def _ask_where(self) -> None:
@@ -256,3 +264,12 @@ def _images(viewer: Any) -> list[Image]:
     from napari.layers import Image
 
     return [layer for layer in viewer.layers if isinstance(layer, Image)]
+
+
+def _not_saved(masks: list[tuple[str, str]]) -> Failure:
+    """What to tell of masks that are in the viewer alone."""
+    names = ", ".join(name for name, _ in masks)
+    return Failure(
+        message=f"Shown, but not kept by itself: {names}. {masks[0][1]}",
+        hint="Save it with 'Save mask…' before you close the window.",
+    )

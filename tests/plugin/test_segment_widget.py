@@ -173,6 +173,21 @@ def test_amounts_follow_the_brush(qtbot, viewer_model, widget):
     assert told() == before
 
 
+def test_a_mask_that_cannot_be_kept_is_shown_all_the_same(qtbot, viewer_model, widget):
+    folder = jobs_for(viewer_model).session.masks_folder
+    folder.symlink_to(folder / "a share that is not there")
+    viewer_model.add_image(noise(40, 50), name="a")
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+    assert [layer.name for layer in viewer_model.layers] == ["a", "a: mask"]
+    told = widget.panel.error.text()
+    assert not widget.panel.error.isHidden()
+    assert "not kept by itself: a: mask" in told and "Save mask" in told
+    folder.unlink()
+    press(qtbot, widget)
+    assert len(list(folder.glob("*.png"))) == 1
+
+
 def test_the_table_is_safe_for_spreadsheets_and_is_saved(qtbot, viewer_model, widget, tmp_path):
     viewer_model.add_image(noise(40, 50), name="=1+1")
     press(qtbot, widget)
