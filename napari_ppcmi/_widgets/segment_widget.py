@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,34 @@ _FORMATS = "NIfTI (*.nii.gz);;NIfTI, not compressed (*.nii);;MetaImage (*.mha);;
 _AXES = (("as trained", None), ("first axis", 0), ("second axis", 1), ("third", 2))
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """An image that waits for its mask.
+
+    Attributes
+    ----------
+    layer, data
+        Where it is from, and the array that the layer showed.
+    image, request
+        As it was when the button was pressed.
+    """
+
+    layer: Image
+    data: Any
+    image: LayerImage
+    request: Segment
+
+    def image_in(self, viewer: Any) -> LayerImage:
+        """The image with the name and the place of by now, where the layer shows it still."""
+        if self.layer not in viewer.layers or self.layer.data is not self.data:
+            return self.image
+        try:
+            frame = self.image.frame if self.image.is_stacked else None
+            return read_layer(self.layer, frame=frame)
+        except PPCMIError:
+            return self.image
+
+
 class SegmentWidget(QWidget):
     """Segments image layers with the mapping network of the unlocked site.
 
@@ -63,7 +92,7 @@ class SegmentWidget(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         end_with_dock(self)
-        self._waiting: list[tuple[LayerImage, Segment]] = []
+        self._waiting: list[_Asked] = []
         self._failures: list[tuple[str, Failure]] = []
         self._unsaved: list[tuple[str, str]] = []
         self._asked = 0
@@ -124,7 +153,10 @@ class SegmentWidget(QWidget):
             self.panel.refuse(error.message, error.hint)
             return
         # All at once: axis and site may be changed while the first ones are segmented.
-        self._waiting = [(image, self._request(image)) for image in images]
+        self._waiting = [
+            _Asked(layer, layer.data, image, self._request(image))
+            for layer, image in zip(chosen, images, strict=True)
+        ]
         self._failures, self._unsaved, self._asked = [], [], len(images)
         self._next()
 
@@ -156,10 +188,12 @@ class SegmentWidget(QWidget):
             self._tell_at_the_end()
             self.finished.emit()
             return
-        image, request = self._waiting.pop(0)
-        job = self.panel.run(request, lambda mask: self._show(image, mask), disable=[self.button])
+        asked = self._waiting.pop(0)
+        job = self.panel.run(
+            asked.request, lambda mask: self._show(asked, mask), disable=[self.button]
+        )
         job.cancelled.connect(self._stop)
-        job.failed.connect(lambda failure: self._failures.append((image.name, failure)))
+        job.failed.connect(lambda failure: self._failures.append((asked.image.name, failure)))
         job.finished.connect(self._next)
 
     def _tell_at_the_end(self) -> None:
@@ -173,9 +207,9 @@ class SegmentWidget(QWidget):
         self._asked -= len(self._waiting) + 1
         self._waiting.clear()
 
-    def _show(self, image: LayerImage, mask: Mask) -> None:
+    def _show(self, asked: _Asked, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity
-        layer = make_overlay(image, mask, opacity=opacity)
+        layer = make_overlay(asked.image_in(self._viewer), mask, opacity=opacity)
         self._viewer.add_layer(layer)
         self.results.add(layer, mask)
         if mask.not_saved:

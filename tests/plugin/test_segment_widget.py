@@ -188,6 +188,29 @@ def test_a_mask_that_cannot_be_kept_is_shown_all_the_same(qtbot, viewer_model, w
     assert len(list(folder.glob("*.png"))) == 1
 
 
+@pytest.mark.parametrize("options", [{}, {"multiscale": True}])
+def test_a_mask_lies_on_an_image_that_was_moved_meanwhile(qtbot, viewer_model, widget, options):
+    data = [noise(40, 60), noise(20, 30)] if options else noise(5, 40, 60)
+    layer = viewer_model.add_image(data, name="a", **options)
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+        layer.translate = [7.0] * layer.ndim
+        layer.name = "patient A"
+    mask = viewer_model.layers[-1]
+    corner = [3] * layer.ndim
+    np.testing.assert_allclose(mask.data_to_world(corner), layer.data_to_world(corner))
+    assert mask.name == "patient A: mask"
+
+
+def test_a_mask_does_not_follow_a_layer_that_shows_another_image(qtbot, viewer_model, widget):
+    layer = viewer_model.add_image(noise(40, 60), name="a")
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+        layer.data, layer.name, layer.translate = noise(40, 60), "b", (7, 7)
+    mask = viewer_model.layers[-1]
+    assert mask.name == "a: mask" and tuple(mask.translate) == (0, 0)
+
+
 def test_the_table_is_safe_for_spreadsheets_and_is_saved(qtbot, viewer_model, widget, tmp_path):
     viewer_model.add_image(noise(40, 50), name="=1+1")
     press(qtbot, widget)
