@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._overlay import (
@@ -21,10 +21,12 @@ from napari_ppcmi._protocol.bundles import OpenRevealed, Reveal, RevealedFile, R
 from napari_ppcmi._protocol.images import FrameChoice, Mask, OpenedImage, OpenImage
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.bundle_table import BundleTable
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.once_more import offer_again
 from napari_ppcmi._widgets.parts import button, listen, while_there, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
+from napari_ppcmi._widgets.training_parts import scrolled
 
 _USABLE = ("verified", "already used")
 
@@ -46,6 +48,7 @@ class DecodePage(QWidget):
         self._viewer = napari_viewer
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self._waiting: list[RevealedFile] = []
         self._shown: tuple[object, ...] = ()
         self.state = wrapping(name="site")
@@ -61,7 +64,7 @@ class DecodePage(QWidget):
         self.results = ResultsTable(self._jobs)
         self.panel = JobPanel(self._jobs)
         self.results.failed.connect(self.panel.refuse)
-        layout = QVBoxLayout(self)
+        layout = scrolled(self)
         for widget in (self.state, self.replies, self.decode, self.panel, self.results):
             layout.addWidget(widget)
         layout.addStretch()
