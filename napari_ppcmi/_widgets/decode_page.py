@@ -77,7 +77,9 @@ class DecodePage(QWidget):
         folder = self._jobs.session.replies_folder
         chosen = [b.file for b in self.replies.selected() if b.state in _USABLE]
         if folder is None:
-            self.panel.refuse("The key is locked.", "Unlock it on the Key page first.")
+            self.panel.refuse(
+                "The key is locked.", "Unlock it on the Key page first.", is_locked=True
+            )
         elif not chosen:
             self.panel.refuse(
                 "There is no reply that can be used.",

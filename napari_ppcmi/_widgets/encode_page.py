@@ -271,7 +271,9 @@ class EncodePage(QWidget):
             return
         if site is None:
             self._to_keep.clear()
-            self.panel.refuse("No site is open.", "Unlock your key on the Key page first.")
+            self.panel.refuse(
+                "No site is open.", "Unlock your key on the Key page first.", is_locked=True
+            )
             return
         image, layer = self._to_keep.pop(0)
         request = KeepLayer(

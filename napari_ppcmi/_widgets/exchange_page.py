@@ -139,7 +139,9 @@ class ExchangePage(QWidget):
         session = self._jobs.session
         if session.identity is None or session.key is None:
             self.panel.refuse(
-                "Key and identity are not both open.", "Unlock them on the Key page first."
+                "Key and identity are not both open.",
+                "Unlock them on the Key page first.",
+                is_locked=True,
             )
             return
         self.share_dialog = ShareDialog(self._jobs, self)
