@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QPushButton,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -32,7 +33,6 @@ from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import left_undone, listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
-from napari_ppcmi._widgets.training_parts import scrolled
 from ppcmi_sf.errors import PPCMIError
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ class SegmentWidget(QWidget):
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("&Image", self.image)
         form.addRow("S&lices along", self.axis)
-        layout = scrolled(self)
+        layout = QVBoxLayout(self)
         layout.addWidget(self.site)
         layout.addLayout(form)
         for widget in (self.button, self.panel, self.results, self.save, self.alignment):
