@@ -24,6 +24,7 @@ METADATA_KEY = "ppcmi"
 """Where a layer keeps its file and the file's own geometry, which export needs."""
 
 _STRAIGHT = 1e-3
+_USUAL = ("down", "right")  # how napari turns a picture
 _AXIS_LABELS = {2: ("y", "x"), 3: ("x", "y", "z")}
 
 
@@ -103,15 +104,15 @@ def look_in_plane(viewer: Any, layer: Any, geometry: Geometry) -> None:
     """
     camera = getattr(viewer, "scene", viewer).camera  # napari before 0.9 has no scene
     if len(geometry.shape) == 2:
-        camera.orientation2d = ("down", "right")
+        camera.orientation2d = _USUAL
         return
     through = layer_axes(geometry).index(geometry.slice_axis)
     columns, rows = (axis for axis in range(3) if axis != through)
     first = viewer.dims.ndim - 3
     order = (through, rows, columns)
     viewer.dims.order = (*range(first), *(first + axis for axis in order))
-    towards = ("up", "left") if geometry.is_oriented else ("down", "right")
-    camera.orientation2d = towards
+    camera.orientation2d = ("up", "left") if geometry.is_oriented else _USUAL
+    _turn_back_when_empty(viewer.layers, camera)
     # What counts for napari's slider is this axis alone, whatever the others say.
     to_data = np.linalg.inv(layer.affine.affine_matrix)
     middle = (layer.data.shape[through] - 1) // 2
@@ -119,8 +120,19 @@ def look_in_plane(viewer: Any, layer: Any, geometry: Geometry) -> None:
     viewer.dims.set_point(first + through, point)
 
 
+def _turn_back_when_empty(layers: Any, camera: Any) -> None:
+    """Show what is opened next as napari does, which keeps the camera: a picture lay mirrored."""
+
+    def look() -> None:
+        if not layers:
+            layers.events.removed.disconnect(look)
+            camera.orientation2d = _USUAL
+
+    layers.events.removed.connect(look)
+
+
 def image_layers(image: MedicalImage, name: str, path: Path) -> list[LayerData]:
-    """Make the layers of an image, one for each channel.
+    """Make the layers of an image: one, or one for each channel where these are no colours.
 
     Parameters
     ----------
@@ -154,13 +166,37 @@ def layers_of(
         metadata, too.
     """
     *spatial, channels = data.shape
-    layers: list[LayerData] = []
-    for channel in range(channels):
-        keywords = _keywords(geometry, len(spatial), path, straight=straight)
-        keywords["metadata"][METADATA_KEY].update(part)
-        keywords["name"] = name if channels == 1 else f"{name} [{channel}]"
-        layers.append((data[..., channel].transpose(layer_axes(geometry)), keywords, "image"))
-    return layers
+    axes = layer_axes(geometry)
+
+    def keywords(called: str, **more: Any) -> dict[str, Any]:
+        made = _keywords(geometry, len(spatial), path, straight=straight)
+        made["metadata"][METADATA_KEY].update(part)
+        return {**made, "name": called, **more}
+
+    colours = _colours(data)
+    if colours is not None:
+        return [(colours.transpose(*axes, len(spatial)), keywords(name, rgb=True), "image")]
+    return [
+        (
+            data[..., channel].transpose(axes),
+            keywords(name if channels == 1 else f"{name} [{channel}]"),
+            "image",
+        )
+        for channel in range(channels)
+    ]
+
+
+def _colours(data: NDArray[np.float32]) -> NDArray[np.uint8] | None:
+    """Three channels as red, green and blue, if their values can be that.
+
+    They belong in one layer: apart, a mask would be made of one colour alone, and not of what
+    the engine makes of all three.
+    """
+    if data.shape[-1] != 3:
+        return None
+    with np.errstate(invalid="ignore"):  # values that are none of a colour
+        colours = data.astype(np.uint8)
+    return colours if np.array_equal(colours, data) else None
 
 
 def labels_layer(

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from napari_ppcmi._protocol.images import Mask, OpenedImage
 
 WORLD_ORDER = ("x", "y", "z")
+_NO_CLASS = "#ff00ff"
+"""Colour of labels that the study has no class for: napari's *new* button makes such ones, and
+what is painted must be seen."""
+
 TRANSFORM = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
 
 
@@ -255,7 +259,7 @@ def in_place(mask: Mask) -> LayerImage:
 
 
 def opened_layers(image: OpenedImage) -> list[Layer]:
-    """The layers of an image that was opened, one for each channel; oblique ones are straight."""
+    """The layers of an image that was opened, see :func:`layers_of`; oblique ones are straight."""
     from napari.layers import Layer
 
     part = {"frame": image.frame, "series_uid": image.series_uid}
@@ -276,7 +280,7 @@ def make_overlay(image: LayerImage, mask: Mask, *, opacity: float = 0.5) -> Labe
     from napari.layers import Labels
     from napari.utils.colormaps import DirectLabelColormap
 
-    colours: dict[int | None, Any] = {None: "transparent", 0: "transparent"}
+    colours: dict[int | None, Any] = {None: _NO_CLASS, 0: "transparent"}
     colours |= {number: one.color for number, one in enumerate(mask.classes) if number}
     # Neither copied nor brought into another order, which takes up to a second of the window's
     # time; only made writable, since the user will paint in it.

@@ -83,8 +83,8 @@ class Mask(Answer):
         Path of the image, or empty for a layer that was never a file.
     frame, series_uid
         Which part of the source, where that holds more than the image.
-    saved
-        Where it lies already.
+    saved, not_saved
+        Where it lies already, or why it could not be kept by itself.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Mask(Answer):
     frame: int | None = None
     series_uid: str | None = None
     saved: Path | None = None
+    not_saved: str = ""
 
 
 class OpenImage(Request):
@@ -213,6 +214,23 @@ class LabelsCompared(Answer):
     """``same`` unless any voxel differs."""
 
     same: bool
+
+
+class CountLabels(Request):
+    """How much of each class a mask holds after it was painted in. Answer: :class:`LabelCounts`.
+
+    ``arrays``: the labels, in any axis order.
+    """
+
+    quick: ClassVar[bool] = True
+
+    class_count: int
+
+
+class LabelCounts(Answer):
+    """How many voxels each class has; labels that are no class are left out."""
+
+    counts: tuple[int, ...]
 
 
 class KeptMasks(Request):

@@ -122,7 +122,9 @@ class AuditWidget(QWidget):
         """What is asked for, or ``None`` after telling what is missing."""
         data, out, attacks = self.data.path, self.out.path, self.attacks.chosen
         if not self._jobs.session.is_unlocked:
-            self.panel.refuse("The key is locked.", "Unlock it on the Key page, then try again.")
+            self.panel.refuse(
+                "The key is locked.", "Unlock it on the Key page, then try again.", is_locked=True
+            )
         elif data is None:
             self.panel.refuse(
                 "No data folder is chosen.", "Choose the one that the site was trained on."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qtpy.QtCore import QFileSystemWatcher, QItemSelectionModel, QTimer, Signal
-from qtpy.QtWidgets import QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.bundles import BundleInfo, FolderListing, ScanFolder
@@ -14,6 +14,7 @@ from napari_ppcmi._widgets.parts import show_only, wrapping
 _SETTLE_MS = 300  # files come in bursts
 _ROWS_SHOWN = 5
 _HEADINGS = ("Kind", "From", "Written", "State")
+_WRITTEN = 2  # its column; a day that is cut off says nothing
 _NAMES = {"sent": "Files in the outbox", "came": "Files in the inbox"}
 _SELECT = QItemSelectionModel.SelectionFlag.Select | QItemSelectionModel.SelectionFlag.Rows
 _KINDS = {
@@ -48,6 +49,9 @@ class BundleTable(QWidget):
         self.table.setAccessibleName(_NAMES.get(name, name.capitalize()))
         self.table.setToolTip("What each file is, from whom, and whether it can be used.")
         show_only(self.table, _HEADINGS)
+        columns = self.table.horizontalHeader()
+        assert columns is not None
+        columns.setSectionResizeMode(_WRITTEN, QHeaderView.ResizeMode.ResizeToContents)
         self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
         self.table.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
         self.problem = wrapping(name=f"{name}_problem")
@@ -98,7 +102,7 @@ class BundleTable(QWidget):
             texts = (
                 _KINDS.get(bundle.kind, bundle.kind),
                 bundle.sender or "?",
-                bundle.written[:16].replace("T", " "),
+                bundle.written[:16].replace("T", "\n"),
                 bundle.state,
             )
             tip = bundle.problem or f"{bundle.file.name}: {bundle.items} slices"

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._overlay import (
     LayerImage,
-    amounts,
     find_image,
     in_place,
     kept_layer,
@@ -22,10 +21,12 @@ from napari_ppcmi._protocol.bundles import OpenRevealed, Reveal, RevealedFile, R
 from napari_ppcmi._protocol.images import FrameChoice, Mask, OpenedImage, OpenImage
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.bundle_table import BundleTable
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.once_more import offer_again
 from napari_ppcmi._widgets.parts import button, listen, while_there, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
+from napari_ppcmi._widgets.training_parts import scrolled
 
 _USABLE = ("verified", "already used")
 
@@ -47,6 +48,7 @@ class DecodePage(QWidget):
         self._viewer = napari_viewer
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self._waiting: list[RevealedFile] = []
         self._shown: tuple[object, ...] = ()
         self.state = wrapping(name="site")
@@ -59,10 +61,10 @@ class DecodePage(QWidget):
             self.show_masks,
             icon="visibility",
         )
-        self.results = ResultsTable()
+        self.results = ResultsTable(self._jobs)
         self.panel = JobPanel(self._jobs)
         self.results.failed.connect(self.panel.refuse)
-        layout = QVBoxLayout(self)
+        layout = scrolled(self)
         for widget in (self.state, self.replies, self.decode, self.panel, self.results):
             layout.addWidget(widget)
         layout.addStretch()
@@ -75,7 +77,9 @@ class DecodePage(QWidget):
         folder = self._jobs.session.replies_folder
         chosen = [b.file for b in self.replies.selected() if b.state in _USABLE]
         if folder is None:
-            self.panel.refuse("The key is locked.", "Unlock it on the Key page first.")
+            self.panel.refuse(
+                "The key is locked.", "Unlock it on the Key page first.", is_locked=True
+            )
         elif not chosen:
             self.panel.refuse(
                 "There is no reply that can be used.",
@@ -136,7 +140,7 @@ class DecodePage(QWidget):
     def _overlay(self, image: LayerImage, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity
         added = self._viewer.add_layer(make_overlay(image, mask, opacity=opacity))
-        self.results.add(added.name, amounts(mask))
+        self.results.add(added, mask)
 
     def _show_session(self) -> None:
         session = self._jobs.session

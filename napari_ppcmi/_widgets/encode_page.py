@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QGridLayout,
     QListWidget,
     QListWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -35,10 +34,12 @@ from napari_ppcmi._protocol.bundles import (
 from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.case_list import CaseList
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.noise_box import NoiseBox
 from napari_ppcmi._widgets.parts import FolderPicker, Section, button, listen, wrapping
 from napari_ppcmi._widgets.review_dialog import ReviewDialog
+from napari_ppcmi._widgets.training_parts import scrolled
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging import case_name
 from ppcmi_sf.training.fit_options import CROSS_FIT_FOLDS
@@ -71,6 +72,7 @@ class EncodePage(QWidget):
         self._viewer = napari_viewer
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self._to_keep: list[tuple[LayerImage, Image]] = []
         self._offered: tuple[Path, str] | None = None
         self.dialog: ReviewDialog | None = None
@@ -134,7 +136,7 @@ class EncodePage(QWidget):
         form.addRow("&Purpose", self.purpose)
         form.addRow("Recip&ients", self.recipients)
         form.addRow("Out&box", self.outbox)
-        layout = QVBoxLayout(self)
+        layout = scrolled(self)
         layout.addWidget(self.state)
         layout.addLayout(sources)
         layout.addWidget(self.cases)
@@ -269,7 +271,9 @@ class EncodePage(QWidget):
             return
         if site is None:
             self._to_keep.clear()
-            self.panel.refuse("No site is open.", "Unlock your key on the Key page first.")
+            self.panel.refuse(
+                "No site is open.", "Unlock your key on the Key page first.", is_locked=True
+            )
             return
         image, layer = self._to_keep.pop(0)
         request = KeepLayer(

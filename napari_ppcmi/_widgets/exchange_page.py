@@ -8,17 +8,19 @@ from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.bundles import BatchResult, InstallModel, MapHere, TakeIn
 from napari_ppcmi._protocol.message import Done
 from napari_ppcmi._widgets.bundle_table import BundleTable
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.log_dialog import LogDialog
 from napari_ppcmi._widgets.once_more import offer_again
 from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
 from napari_ppcmi._widgets.share_dialog import NOT_NEEDED, ShareDialog
+from napari_ppcmi._widgets.training_parts import scrolled
 
 _MODELS = ("verified", "own", "already used")
 
@@ -39,6 +41,7 @@ class ExchangePage(QWidget):
         super().__init__(parent)
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self.setAcceptDrops(True)
         self._shown: tuple[object, ...] = ()
         self._build()
@@ -80,7 +83,7 @@ class ExchangePage(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.install)
         row.addWidget(self.log)
-        layout = QVBoxLayout(self)
+        layout = scrolled(self)
         layout.addWidget(self.state)
         for label, picker, table in (
             ("&Outbox", self.outbox, self.sent),
@@ -136,7 +139,9 @@ class ExchangePage(QWidget):
         session = self._jobs.session
         if session.identity is None or session.key is None:
             self.panel.refuse(
-                "Key and identity are not both open.", "Unlock them on the Key page first."
+                "Key and identity are not both open.",
+                "Unlock them on the Key page first.",
+                is_locked=True,
             )
             return
         self.share_dialog = ShareDialog(self._jobs, self)

@@ -15,7 +15,8 @@ from qtpy.QtWidgets import (
 
 from napari_ppcmi._jobs import Job, Jobs
 from napari_ppcmi._protocol.message import Failure, Request, Step
-from napari_ppcmi._widgets.parts import Section, plain, while_there
+from napari_ppcmi._widgets.parts import Section, listen, plain, while_there
+from ppcmi_sf.errors import KeyFileError, PPCMIError
 
 _STEPS = 1000
 
@@ -48,6 +49,8 @@ class JobPanel(QWidget):
         self._build(pausable)
         jobs.status_changed.connect(self._show_status)
         self._show_status(jobs.status)
+        self._is_open = self._is_anything_open()
+        listen(self, jobs.session.changed, self._forget_lock)
 
     @property
     def job(self) -> Job | None:
@@ -127,21 +130,40 @@ class JobPanel(QWidget):
 
     def show_failure(self, failure: Failure) -> None:
         """Say what went wrong and what to do; details are folded away."""
+        self._is_of_key = failure.kind == KeyFileError.__name__
         self.error.setText(failure.text)
         self.error.show()
         self._details_text.setText(failure.details)
         self.details.setVisible(bool(failure.details))
 
-    def refuse(self, message: str, hint: str) -> None:
-        """Say what is missing before anything can be done."""
-        self.show_failure(Failure(message=message, hint=hint))
+    def refuse(self, message: str, hint: str, *, is_locked: bool = False) -> None:
+        """Say what is missing before anything can be done.
+
+        Parameters
+        ----------
+        is_locked
+            Whether unlocking is what is missing: then it is said until that is done.
+        """
+        kind = KeyFileError.__name__ if is_locked else PPCMIError.__name__
+        self.show_failure(Failure(message=message, hint=hint, kind=kind))
 
     def clear(self) -> None:
         """Take away the last error."""
+        self._is_of_key = False
         self.error.clear()
         self.error.hide()
         self.details.hide()
         self.details.collapse(animate=False)
+
+    def _is_anything_open(self) -> bool:
+        session = self._jobs.session
+        return session.key is not None or session.identity is not None
+
+    def _forget_lock(self) -> None:
+        """Stop asking for what was done meanwhile, on another page."""
+        was_open, self._is_open = self._is_open, self._is_anything_open()
+        if self._is_of_key and self._is_open and not was_open:
+            self.clear()
 
     def _show_step(self, step: Step) -> None:
         self.bar.setRange(0, _STEPS)

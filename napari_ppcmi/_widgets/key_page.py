@@ -24,6 +24,7 @@ from napari_ppcmi._protocol.keys import DemoSite, ExportCard, PrepareDemo, Unloc
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.contacts_panel import ContactsPanel
 from napari_ppcmi._widgets.described_pickers import KeyPicker
+from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.membership_dialog import MembershipDialog
 from napari_ppcmi._widgets.new_key_dialogs import (
@@ -40,6 +41,7 @@ from napari_ppcmi._widgets.parts import (
     listen,
     wrapping,
 )
+from napari_ppcmi._widgets.training_parts import scrolled
 
 
 class KeyPage(QWidget):
@@ -55,6 +57,7 @@ class KeyPage(QWidget):
         super().__init__(parent)
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
+        end_with_dock(self)
         self._next: Unlock | None = None
         self._warnings: tuple[str, ...] = ()
         self.panel = JobPanel(self._jobs)
@@ -65,7 +68,7 @@ class KeyPage(QWidget):
         self._show_session()
 
     def _build(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = scrolled(self)
         layout.addWidget(self._opened())
         layout.addWidget(self._unlocking())
         layout.addWidget(self.panel)

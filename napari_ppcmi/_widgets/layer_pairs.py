@@ -61,7 +61,8 @@ class LayerPairs(QWidget):
         self._arrange()
         for box in (self.image, self.labels):
             box.currentIndexChanged.connect(self._judge)
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.renamed):
             listen(self, event, self._fill)
         self._fill()
 

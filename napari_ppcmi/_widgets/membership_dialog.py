@@ -41,6 +41,7 @@ from napari_ppcmi._widgets.parts import (
     ask_file,
     ask_new_file,
     button,
+    open_at,
     plain,
     sure,
     wrapping,
@@ -104,7 +105,7 @@ class MembershipDialog(QDialog):
         closing.setToolTip("Close this window.")
         layout.addStretch(1)
         add_foot(self, self.told, self.panel, closing)
-        self.resize(_WIDTH, _HEIGHT)
+        open_at(self, _WIDTH, _HEIGHT)
 
     def _site_box(self) -> QWidget:
         box = QGroupBox("Your site")

@@ -22,7 +22,7 @@ from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.keys import StudyInfo
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._protocol.training import NewStudy
-from napari_ppcmi._widgets.parts import FilePicker, finish_buttons, wrapping
+from napari_ppcmi._widgets.parts import FilePicker, finish_buttons, open_at, wrapping
 from napari_ppcmi._widgets.study_fields import BrightnessFields, NetworkSettings
 from napari_ppcmi._widgets.training_parts import (
     add_foot,
@@ -134,7 +134,7 @@ class NewStudyDialog(QDialog):
         layout.addLayout(last)
         layout.addStretch(1)
         add_foot(self, self.error, self.buttons)
-        self.resize(_WIDTH, _HEIGHT)
+        open_at(self, _WIDTH, _HEIGHT)
         finish_buttons(self.buttons, "Write the study file.")
 
     def save(self) -> None:

@@ -28,6 +28,8 @@ from superqt import QCollapsible
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.icons import draw_icon, follow_text, set_icon
 
+_OF_SCREEN = 0.9
+
 
 def listen(widget: QObject, emitter: Any, callback: Callable[..., None]) -> None:
     """Connect to a napari or psygnal event for as long as a widget lives."""
@@ -112,6 +114,14 @@ def button(
     if icon:
         set_icon(made, icon)
     return made
+
+
+def open_at(dialog: QWidget, width: int, height: int) -> None:
+    """Give a dialog its first size, within its screen: the buttons are at the foot."""
+    screen = dialog.screen()
+    assert screen is not None
+    room = screen.availableGeometry().size() * _OF_SCREEN  # a title and borders need some, too
+    dialog.resize(min(width, room.width()), min(height, room.height()))
 
 
 def finish_buttons(box: QDialogButtonBox, tip: str) -> None:

@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppcmi._protocol.bundles import ExportReview
-from napari_ppcmi._widgets.parts import finish_buttons, show_only, wrapping
+from napari_ppcmi._widgets.parts import finish_buttons, open_at, show_only, wrapping
 from ppcmi_sf.files import size_in_words
 
 _PICTURE = 220
@@ -70,7 +70,7 @@ class ReviewDialog(QDialog):
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("What leaves this computer")
-        self.resize(620, 760)
+        open_at(self, 620, 760)
         content = QWidget()
         inner = QVBoxLayout(content)
         for part in self._parts(review, arrangement):

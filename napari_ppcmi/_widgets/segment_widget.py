@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,6 @@ from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._layers import METADATA_KEY
 from napari_ppcmi._overlay import (
     LayerImage,
-    amounts,
     file_name,
     make_overlay,
     read_layer,
@@ -46,6 +46,34 @@ _FORMATS = "NIfTI (*.nii.gz);;NIfTI, not compressed (*.nii);;MetaImage (*.mha);;
 _AXES = (("as trained", None), ("first axis", 0), ("second axis", 1), ("third", 2))
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """An image that waits for its mask.
+
+    Attributes
+    ----------
+    layer, data
+        Where it is from, and the array that the layer showed.
+    image, request
+        As it was when the button was pressed.
+    """
+
+    layer: Image
+    data: Any
+    image: LayerImage
+    request: Segment
+
+    def image_in(self, viewer: Any) -> LayerImage:
+        """The image with the name and the place of by now, where the layer shows it still."""
+        if self.layer not in viewer.layers or self.layer.data is not self.data:
+            return self.image
+        try:
+            frame = self.image.frame if self.image.is_stacked else None
+            return read_layer(self.layer, frame=frame)
+        except PPCMIError:
+            return self.image
+
+
 class SegmentWidget(QWidget):
     """Segments image layers with the mapping network of the unlocked site.
 
@@ -64,16 +92,18 @@ class SegmentWidget(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         end_with_dock(self)
-        self._waiting: list[tuple[LayerImage, Segment]] = []
+        self._waiting: list[_Asked] = []
         self._failures: list[tuple[str, Failure]] = []
+        self._unsaved: list[tuple[str, str]] = []
         self._asked = 0
         self._build()
-        layers = napari_viewer.layers
-        for event in (layers.events.inserted, layers.events.removed, layers.events.reordered):
+        layers, events = napari_viewer.layers, napari_viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered, events.renamed):
             listen(self, event, self._list_layers)
         listen(self, layers.selection.events.changed, self._follow_selection)
         listen(self, self._jobs.session.changed, self._show_site)
         self._list_layers()
+        self._follow_selection()
         self._show_site()
 
     def _build(self) -> None:
@@ -93,7 +123,7 @@ class SegmentWidget(QWidget):
         self.save = QPushButton("Save &mask…", objectName="save")
         self.save.setToolTip("Save the selected mask in the grid of its image.")
         self.save.clicked.connect(self._ask_where)
-        self.results = ResultsTable()
+        self.results = ResultsTable(self._jobs)
         self.panel = JobPanel(self._jobs)
         self.results.failed.connect(self.panel.refuse)
         self.alignment = AlignmentBox(self._jobs, self.panel, [self.button])
@@ -123,8 +153,11 @@ class SegmentWidget(QWidget):
             self.panel.refuse(error.message, error.hint)
             return
         # All at once: axis and site may be changed while the first ones are segmented.
-        self._waiting = [(image, self._request(image)) for image in images]
-        self._failures, self._asked = [], len(images)
+        self._waiting = [
+            _Asked(layer, layer.data, image, self._request(image))
+            for layer, image in zip(chosen, images, strict=True)
+        ]
+        self._failures, self._unsaved, self._asked = [], [], len(images)
         self._next()
 
     def _chosen(self) -> list[Image]:
@@ -132,8 +165,7 @@ class SegmentWidget(QWidget):
         selected = [layer for layer in images if layer in self._viewer.layers.selection]
         if len(selected) > 1:
             return selected
-        at = self.image.currentIndex()
-        return images[at : at + 1] if at >= 0 else []
+        return [layer for layer in images if layer is self.image.currentData()]
 
     def _request(self, image: LayerImage) -> Segment:
         session = self._jobs.session
@@ -153,26 +185,35 @@ class SegmentWidget(QWidget):
 
     def _next(self) -> None:
         if not self._waiting:
-            if self._failures and self._asked > 1:
-                self.panel.show_failure(left_undone(self._failures, self._asked, "segmented"))
+            self._tell_at_the_end()
             self.finished.emit()
             return
-        image, request = self._waiting.pop(0)
-        job = self.panel.run(request, lambda mask: self._show(image, mask), disable=[self.button])
+        asked = self._waiting.pop(0)
+        job = self.panel.run(
+            asked.request, lambda mask: self._show(asked, mask), disable=[self.button]
+        )
         job.cancelled.connect(self._stop)
-        job.failed.connect(lambda failure: self._failures.append((image.name, failure)))
+        job.failed.connect(lambda failure: self._failures.append((asked.image.name, failure)))
         job.finished.connect(self._next)
+
+    def _tell_at_the_end(self) -> None:
+        if self._failures and self._asked > 1:
+            self.panel.show_failure(left_undone(self._failures, self._asked, "segmented"))
+        elif self._unsaved:
+            self.panel.show_failure(_not_saved(self._unsaved))
 
     def _stop(self) -> None:
         """Leave the rest alone; of what is not done, the user knows."""
         self._asked -= len(self._waiting) + 1
         self._waiting.clear()
 
-    def _show(self, image: LayerImage, mask: Mask) -> None:
+    def _show(self, asked: _Asked, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity
-        layer = make_overlay(image, mask, opacity=opacity)
+        layer = make_overlay(asked.image_in(self._viewer), mask, opacity=opacity)
         self._viewer.add_layer(layer)
-        self.results.add(layer.name, amounts(mask))
+        self.results.add(layer, mask)
+        if mask.not_saved:
+            self._unsaved.append((layer.name, mask.not_saved))
         self._jobs.session.arrived.emit("masks")
 
     def _ask_where(self) -> None:
@@ -227,12 +268,13 @@ class SegmentWidget(QWidget):
         return next(iter(reversed(selected or masks or drawn)), None)
 
     def _list_layers(self) -> None:
-        current = self.image.currentText()
+        """List the images as they are called now; the chosen one stays, whatever its name."""
+        chosen, images = self.image.currentData(), _images(self._viewer)
         self.image.clear()
-        self.image.addItems([layer.name for layer in _images(self._viewer)])
-        at = self.image.findText(current)
-        self.image.setCurrentIndex(at if at >= 0 else self.image.count() - 1)
-        self._follow_selection()
+        for layer in images:
+            self.image.addItem(layer.name, layer)
+        at = [index for index, layer in enumerate(images) if layer is chosen]
+        self.image.setCurrentIndex(at[0] if at else len(images) - 1)
 
     def _follow_selection(self) -> None:
         images = _images(self._viewer)
@@ -256,3 +298,12 @@ def _images(viewer: Any) -> list[Image]:
     from napari.layers import Image
 
     return [layer for layer in viewer.layers if isinstance(layer, Image)]
+
+
+def _not_saved(masks: list[tuple[str, str]]) -> Failure:
+    """What to tell of masks that are in the viewer alone."""
+    names = ", ".join(name for name, _ in masks)
+    return Failure(
+        message=f"Shown, but not kept by itself: {names}. {masks[0][1]}",
+        hint="Save it with 'Save mask…' before you close the window.",
+    )

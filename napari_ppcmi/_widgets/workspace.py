@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qtpy.QtWidgets import QScrollArea, QTabWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_ppcmi._widgets.decode_page import DecodePage
 from napari_ppcmi._widgets.docked import end_with_dock
@@ -12,7 +12,7 @@ from napari_ppcmi._widgets.encode_page import EncodePage
 from napari_ppcmi._widgets.exchange_page import ExchangePage
 from napari_ppcmi._widgets.key_page import KeyPage
 
-_LEAST_WIDTH = 300
+_LEAST_WIDTH = 320
 
 
 class Workspace(QWidget):
@@ -39,11 +39,7 @@ class Workspace(QWidget):
             ("&3 Exchange", self.exchange),
             ("&4 Decode", self.decode),
         ):
-            scroll = QScrollArea()
-            scroll.setWidgetResizable(True)
-            scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-            scroll.setWidget(page)
-            self.tabs.addTab(scroll, title)
+            self.tabs.addTab(page, title)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.tabs)

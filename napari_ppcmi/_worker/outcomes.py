@@ -33,8 +33,11 @@ def batch_result(report: BatchReport) -> BatchResult:
 
 
 def class_counts(labels: Labels, class_count: int) -> tuple[int, ...]:
-    """How many voxels each class has; slice by slice, since counting takes 8 bytes a voxel."""
+    """How many voxels each class has; slice by slice, since counting takes 8 bytes a voxel.
+
+    Labels beyond the classes, which a user may have painted, are not counted.
+    """
     counts = np.zeros(class_count, np.int64)
     for part in labels:
-        counts += np.bincount(part.ravel(), minlength=class_count)
+        counts += np.bincount(part.ravel(), minlength=class_count)[:class_count]
     return tuple(int(count) for count in counts)

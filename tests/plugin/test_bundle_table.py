@@ -57,3 +57,17 @@ def test_a_mapping_network_is_installed_only_when_it_is_selected(qtbot, viewer_m
     with qtbot.waitSignal(page.panel.idle, timeout=JOB_MS):
         page.install.click()
     assert "No site folder is open" in page.panel.error.text()
+
+
+def test_the_day_is_not_cut_off_in_a_narrow_dock(qtbot, table, tmp_path: Path):
+    put(tmp_path / "a.ppcmi", 1_000_000)
+    table.resize(270, 300)
+    table.show()
+    with qtbot.waitSignal(table.listed, timeout=JOB_MS):
+        table.watch(tmp_path)
+    item = table.table.item(0, 2)
+    day, time = item.text().splitlines()
+    assert day == "1970-01-12" and len(time) == len("13:46")
+    room = table.table.columnWidth(2)
+    assert room > table.table.fontMetrics().horizontalAdvance(day)
+    assert table.table.horizontalHeader().length() <= table.table.viewport().width()

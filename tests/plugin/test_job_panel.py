@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QPushButton
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._protocol.bundles import FindCases
-from napari_ppcmi._protocol.images import SaveMask
+from napari_ppcmi._protocol.images import MakeThumbnail, SaveMask
 from napari_ppcmi._protocol.keys import LookAtHome
 from napari_ppcmi._widgets.encode_page import EncodePage
 from napari_ppcmi._widgets.job_panel import JobPanel
@@ -96,3 +96,21 @@ def test_saving_while_the_next_image_is_segmented_leaves_the_button_usable(
         pass
     assert (tmp_path / "mask.png").is_file()
     assert widget.button.isEnabled() and widget.save.isEnabled()
+
+
+def test_a_page_does_not_ask_to_unlock_what_was_unlocked(
+    qtbot, viewer_model, unlock_demo, panel, tmp_path: Path
+):
+    other = JobPanel(jobs_for(viewer_model))
+    qtbot.addWidget(other)
+    locked = panel.run(MakeThumbnail(image=tmp_path / "none.png"), print)
+    other.refuse("No folder is chosen.", "Choose one.")
+    with qtbot.waitSignal(locked.finished, timeout=JOB_MS):
+        pass
+    assert "unlock" in panel.error.text().lower() and panel.error.isVisible()
+    unlock_demo(viewer_model)
+    assert panel.error.isHidden() and not panel.error.text()
+    assert other.error.text().startswith("No folder")  # which is as true as before
+    panel.refuse("The key is locked.", "Unlock it.", is_locked=True)
+    jobs_for(viewer_model).session.use(outbox=tmp_path)
+    assert panel.error.isVisible()  # nothing was unlocked just now

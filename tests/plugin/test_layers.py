@@ -22,8 +22,10 @@ from napari_ppcmi._layers import (
     layers_of,
     look_in_plane,
 )
+from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._writer import write_labels
 from ppcmi_sf.imaging import read_image
+from ppcmi_sf.imaging.geometry import raster_geometry
 
 
 def test_an_image_with_a_pixel_size_is_shown_in_millimetres(tmp_path: Path) -> None:
@@ -53,15 +55,30 @@ def test_a_picture_without_a_size_is_shown_in_pixels(tmp_path: Path) -> None:
     assert [str(unit) for unit in layer.units] == ["pixel", "pixel"]
 
 
-def test_each_channel_becomes_a_layer_in_the_same_place(tmp_path: Path) -> None:
+def test_a_colour_picture_is_one_layer_with_the_colours_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "colours.png"
     pixels = np.random.default_rng(0).integers(0, 255, (5, 6, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
 
     image = read_image(path)
-    layers = [Layer.create(*data) for data in image_layers(image, "colours", path)]
+    (data,) = image_layers(image, "colours", path)
+    layer = Layer.create(*data)
 
-    assert len(layers) == image.data.shape[-1]
+    assert layer.rgb and layer.name == "colours"
+    np.testing.assert_array_equal(layer.data, pixels)
+    np.testing.assert_array_equal(read_layer(layer).data, image.data)
+    assert read_layer(layer).geometry == image.geometry
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_other_channels_become_a_layer_each_in_the_same_place(channels: int) -> None:
+    data = np.random.default_rng(0).normal(size=(5, 6, channels)).astype(np.float32)
+    layers = [
+        Layer.create(*one)
+        for one in layers_of(data, raster_geometry(5, 6), "sequences", Path("case.mha"))
+    ]
+
+    assert len(layers) == channels
     assert len({layer.name for layer in layers}) == len(layers)
     assert {layer.data.shape for layer in layers} == {(5, 6)}
 
@@ -128,6 +145,22 @@ def test_the_slider_goes_through_every_slice_in_the_plane_it_was_taken_in(
     assert seen == set(range(5))
     camera = getattr(viewer, "scene", viewer).camera
     assert camera.orientation2d == ("up", "left")  # superior above, anterior to the left
+
+
+def test_a_picture_is_not_mirrored_after_a_volume_is_gone(tmp_path: Path) -> None:
+    image, viewer = read_image(sagittal(tmp_path, 0)), ViewerModel()
+    camera = getattr(viewer, "scene", viewer).camera
+    for _ in range(2):
+        for name in ("case", "another"):
+            (data,) = layers_of(image.data, image.geometry, name, tmp_path, straight=True)
+            layer = viewer.add_layer(Layer.create(*data))
+        look_in_plane(viewer, layer, image.geometry)
+        viewer.layers.remove(layer)
+        assert camera.orientation2d == ("up", "left")  # the other one is there
+        viewer.layers.clear()
+        viewer.add_image(np.zeros((4, 5)))  # as a drop on napari does
+        assert camera.orientation2d == ("down", "right")
+        viewer.layers.clear()
 
 
 def test_a_straight_volume_has_its_centre_in_place(tmp_path: Path) -> None:

@@ -198,6 +198,16 @@ def test_names_and_colours_of_the_classes_and_where_the_mask_is_from():
     assert overlay.data[0, 0] == 1
 
 
+def test_a_label_that_is_no_class_of_the_study_is_seen_where_it_is_painted():
+    image = read_layer(Image(np.zeros((4, 5))))
+    overlay = make_overlay(image, mask_of(image, np.ones((4, 5), np.uint8)))
+    overlay.selected_label = 3  # what napari's "new" button chooses
+    overlay.paint((1, 1), 3)
+    painted, other, background = (overlay.colormap.map(label) for label in (3, 200, 0))
+    assert painted[3] == other[3] == 1 and background[3] == 0
+    assert not np.allclose(painted, overlay.colormap.map(1))
+
+
 def test_amounts_are_volumes_areas_or_pixels():
     labels = np.zeros((60, 50, 4), np.uint8)
     labels[:10, :10, :2] = 1

@@ -7,9 +7,11 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 from qtpy.QtWidgets import QFileDialog
 
 from napari_ppcmi._jobs import jobs_for
+from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._widgets.open_study import OpenStudy
 from napari_ppcmi._widgets.segment_widget import SegmentWidget
 from ppcmi_sf.imaging import read_image
@@ -139,6 +141,76 @@ def test_the_list_follows_the_active_layer(qtbot, viewer_model, widget):
     assert [widget.image.itemText(at) for at in range(widget.image.count())] == ["b"]
 
 
+def test_the_chosen_image_stays_chosen_under_another_name(qtbot, viewer_model, widget):
+    first, _ = (viewer_model.add_image(noise(4, 5), name=name) for name in ("a", "b"))
+    widget.image.setCurrentIndex(0)
+    first.name = "patient A"
+    assert widget.image.currentText() == "patient A"
+    viewer_model.add_labels(np.zeros((4, 5), int), name="drawn")
+    viewer_model.layers.move(0, 3)
+    assert widget.image.currentText() == "patient A" and widget._chosen() == [first]
+    assert [widget.image.itemText(at) for at in range(2)] == ["b", "patient A"]
+
+
+def test_amounts_follow_the_brush(qtbot, viewer_model, widget):
+    viewer_model.add_image(noise(40, 50), name="a")
+    press(qtbot, widget)
+    mask = viewer_model.layers[-1]
+
+    def told():
+        rows = csv.DictReader(io.StringIO(widget.results.text()))
+        return [row["amount"] for row in rows]
+
+    before = told()
+    with qtbot.waitSignal(widget.results.counted, timeout=30_000):
+        for label in (1, 2, 3):  # the last one is no class of the study
+            mask.paint((10 * label, 20), label)
+        assert told() == ["…", "…"]
+    assert told() == [str((mask.data == label).sum()) for label in (1, 2)] != before
+    with qtbot.waitSignal(widget.results.counted, timeout=30_000):
+        for _ in range(3):
+            mask.undo()
+    assert told() == before
+
+
+def test_a_mask_that_cannot_be_kept_is_shown_all_the_same(qtbot, viewer_model, widget):
+    folder = jobs_for(viewer_model).session.masks_folder
+    folder.symlink_to(folder / "a share that is not there")
+    viewer_model.add_image(noise(40, 50), name="a")
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+    assert [layer.name for layer in viewer_model.layers] == ["a", "a: mask"]
+    told = widget.panel.error.text()
+    assert not widget.panel.error.isHidden()
+    assert "not kept by itself: a: mask" in told and "Save mask" in told
+    folder.unlink()
+    press(qtbot, widget)
+    assert len(list(folder.glob("*.png"))) == 1
+
+
+@pytest.mark.parametrize("options", [{}, {"multiscale": True}])
+def test_a_mask_lies_on_an_image_that_was_moved_meanwhile(qtbot, viewer_model, widget, options):
+    data = [noise(40, 60), noise(20, 30)] if options else noise(5, 40, 60)
+    layer = viewer_model.add_image(data, name="a", **options)
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+        layer.translate = [7.0] * layer.ndim
+        layer.name = "patient A"
+    mask = viewer_model.layers[-1]
+    corner = [3] * layer.ndim
+    np.testing.assert_allclose(mask.data_to_world(corner), layer.data_to_world(corner))
+    assert mask.name == "patient A: mask"
+
+
+def test_a_mask_does_not_follow_a_layer_that_shows_another_image(qtbot, viewer_model, widget):
+    layer = viewer_model.add_image(noise(40, 60), name="a")
+    with qtbot.waitSignal(widget.finished, timeout=60_000):
+        widget.button.click()
+        layer.data, layer.name, layer.translate = noise(40, 60), "b", (7, 7)
+    mask = viewer_model.layers[-1]
+    assert mask.name == "a: mask" and tuple(mask.translate) == (0, 0)
+
+
 def test_the_table_is_safe_for_spreadsheets_and_is_saved(qtbot, viewer_model, widget, tmp_path):
     viewer_model.add_image(noise(40, 50), name="=1+1")
     press(qtbot, widget)
@@ -189,6 +261,20 @@ def test_a_stack_whose_frames_have_no_slider_is_refused_in_words(viewer_model, w
     widget.button.click()
     assert "none of its frames" in widget.panel.error.text()
     assert "slider" in widget.panel.error.text()
+
+
+def test_a_colour_file_is_segmented_in_all_its_colours(qtbot, viewer_model, widget, tmp_path):
+    source = tmp_path / "colours.png"
+    Picture.fromarray(noise(60, 80, 3, dtype=np.uint8)).save(source)
+    page = OpenStudy(viewer_model)
+    qtbot.addWidget(page)
+    page.open([source])
+    qtbot.waitUntil(lambda: len(viewer_model.layers) > 0, timeout=30_000)
+    assert [layer.name for layer in viewer_model.layers] == ["colours"]
+    (request,) = [widget._request(read_layer(layer)) for layer in viewer_model.layers]
+    np.testing.assert_array_equal(request.arrays[0], read_image(source).data)
+    press(qtbot, widget)
+    assert viewer_model.layers[-1].name == "colours: mask"
 
 
 def test_a_mask_of_one_frame_is_laid_on_that_frame_again(qtbot, viewer_model, widget):

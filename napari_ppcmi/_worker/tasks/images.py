@@ -8,7 +8,9 @@ from PIL import Image
 from napari_ppcmi._protocol.bundles import CaseInfo
 from napari_ppcmi._protocol.images import (
     CompareLabels,
+    CountLabels,
     FrameChoice,
+    LabelCounts,
     LabelsCompared,
     ListSeries,
     MakeThumbnail,
@@ -21,6 +23,7 @@ from napari_ppcmi._protocol.images import (
     Thumbnail,
 )
 from napari_ppcmi._worker.desk import Desk
+from napari_ppcmi._worker.outcomes import class_counts
 from napari_ppcmi._worker.review import engine_case
 from ppcmi_sf import imaging
 from ppcmi_sf.errors import SeveralFramesError
@@ -87,3 +90,8 @@ def compare_labels(_desk: Desk, request: CompareLabels) -> LabelsCompared:
     return LabelsCompared(
         same=np.array_equal(shown, stored) or np.array_equal(shown, stored.transpose())
     )
+
+
+def count_labels(_desk: Desk, request: CountLabels) -> LabelCounts:
+    """How many voxels each class has now."""
+    return LabelCounts(counts=class_counts(request.arrays[0], request.class_count))

@@ -22,7 +22,7 @@ from ppcmi_sf.progress import Job, Progress
 _RECORD = ".json"
 _MAX_RECORD_BYTES = 256 * 1024
 _NAME_LENGTH = 80
-_NOT_KEPT = {"saved", "axes", "counts"}  # what the file itself tells
+_NOT_KEPT = {"saved", "not_saved", "axes", "counts"}  # what the file itself tells
 
 
 def keep_mask(folder: Path, mask: Mask) -> Path:
@@ -88,12 +88,15 @@ def _claim(folder: Path, mask: Mask) -> tuple[str, Path]:
     """Find a free name, and take it with an empty record: another worker may look for one, too."""
     stem = re.sub(r"[/\\:\0]", "_", mask.name).strip(". ")[:_NAME_LENGTH] or "mask"
     number = 1
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
     while True:
         name = stem if number == 1 else f"{stem}-{number}"
         target = mask_path(mask.geometry, folder, name)
         number += 1
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             if not target.exists():
                 _record_of(target).touch(mode=0o600, exist_ok=False)
                 return name, target

@@ -10,6 +10,7 @@ from napari_ppcmi._worker.outcomes import class_counts
 from napari_ppcmi._worker.tasks.kept import keep_mask
 from napari_ppcmi._worker.tasks.keys import class_infos
 from ppcmi_sf import __version__
+from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging import MedicalImage, check_finite
 from ppcmi_sf.progress import Job
 from ppcmi_sf.registry.database import utc_now
@@ -43,6 +44,14 @@ def segment(desk: Desk, request: Segment) -> Job[Mask]:
         frame=request.frame,
         series_uid=request.series_uid,
     )
-    saved = None if request.keep_in is None else keep_mask(request.keep_in, mask)
+    kept = _kept(request, mask)
     turned = np.ascontiguousarray(labels.transpose(request.axes)) if request.axes else labels
-    return mask.model_copy(update={"arrays": (turned,), "axes": request.axes, "saved": saved})
+    return mask.model_copy(update={"arrays": (turned,), "axes": request.axes, **kept})
+
+
+def _kept(request: Segment, mask: Mask) -> dict[str, object]:
+    """Where the mask is kept, or why it is not: that is no reason to lose it altogether."""
+    try:
+        return {} if request.keep_in is None else {"saved": keep_mask(request.keep_in, mask)}
+    except PPCMIError as error:
+        return {"not_saved": error.message}
