@@ -175,7 +175,7 @@ def report(runs: Sequence[Run]) -> str:
             f"Commits: {', '.join(_commits(groups))}.{_left_out(groups)}",
             "Mean ± SD over the seeds of the mean over sites, images and classes. Differences: "
             "mean over the images, of the seeds that both rows have, with a 95 % interval "
-            "(bootstrap over groups; none for fewer than 3).",
+            "(bootstrap over groups, widened for few of them; none for fewer than 3).",
             accuracy_table(groups),
             "Dice at each site. ⚠: below the site's own U-Net.",
             site_table(groups),
