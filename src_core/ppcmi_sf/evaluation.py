@@ -46,7 +46,7 @@ class EvaluationReport:
             "cases": [asdict(case) for case in self.cases],
             "summary": [asdict(summary) for summary in self.summaries],
             "failures": [
-                {"case": case, "problem": error.message, "hint": error.hint}
+                {"case": case, "error": error.message, "hint": error.hint}
                 for case, error in self.failures
             ],
             "without_truth": list(self.without_truth),
