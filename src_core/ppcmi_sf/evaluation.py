@@ -46,13 +46,7 @@ class EvaluationReport:
             "cases": [asdict(case) for case in self.cases],
             "summary": [asdict(summary) for summary in self.summaries],
             "failures": [
-                # 'error' as all verbs have it; 'problem' for scripts of before.
-                {
-                    "case": case,
-                    "error": error.message,
-                    "problem": error.message,
-                    "hint": error.hint,
-                }
+                {"case": case, "error": error.message, "hint": error.hint}
                 for case, error in self.failures
             ],
             "without_truth": list(self.without_truth),

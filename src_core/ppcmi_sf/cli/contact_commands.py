@@ -40,7 +40,7 @@ def add(
         require_same(card, fingerprint)
     place.contacts.add(card)
     show_result(
-        _fields(place.contacts.get(card.name)),
+        _fields(place.contacts.get(card.name)) | {"renewed": known is not None},
         [f"{'Renewed' if known else 'Added'} '{card.name}', valid to {card.expires}."],
         as_json=json_output,
     )

@@ -107,7 +107,7 @@ def demo(
     finally:
         demo_files.remember(out, RECORD, seed)
     if json_output:
-        show_result(fields, [], as_json=True)
+        show_result({"out": str(out)} | fields, [], as_json=True)
         return
     rows = [
         [site, summary.class_name, *score_cells(summary, SHOWN)]

@@ -20,6 +20,7 @@ from ppcmi_sf.cli.options import (
     PassphraseFileOption,
     SeriesOption,
 )
+from ppcmi_sf.cli.reports import count
 from ppcmi_sf.errors import InputFileError, KeyFileError
 from ppcmi_sf.identity import SUFFIX as IDENTITY_SUFFIX
 from ppcmi_sf.identity import read_card
@@ -63,6 +64,12 @@ def _lines(fields: dict[str, Any]) -> list[str]:
     shown = {key: value for key, value in fields.items() if value is not None}
     if fields.get("spacing_mm", 1) is None:
         shown["spacing_mm"] = "not stated"
+    if "members" in shown:
+        shown["members"] = ", ".join(one["name"] for one in shown["members"]) or "nobody yet"
+    if "series" in shown:
+        shown["series"] = ", ".join(
+            f"{one['uid']} ({count(one['files'], 'file')})" for one in shown["series"]
+        )
     return [f"{key}: {value}" for key, value in shown.items()]
 
 
@@ -154,8 +161,9 @@ def _list(file: Path) -> dict[str, Any]:
         "created": listed.created,
         "expires": listed.expires,
         "server": listed.server_card.name,
+        "server_fingerprint": listed.server_card.fingerprint,
         "server_words": listed.server_card.words,
-        "members": [card.name for card in listed.cards],
+        "members": [{"name": c.name, "fingerprint": c.fingerprint} for c in listed.cards],
     }
 
 
@@ -165,7 +173,10 @@ def _image(file: Path, frame: int | None, series: str | None) -> dict[str, Any]:
     if file.is_dir():
         found = list_series(file)
         if len(found) != 1 and series is None:
-            return {"kind": "folder", "DICOM series": [f"{s.uid} ({s.file_count})" for s in found]}
+            return {
+                "kind": "folder",
+                "series": [{"uid": one.uid, "files": one.file_count} for one in found],
+            }
     image = read_image(file, frame=frame, series_uid=series)
     geometry = image.geometry
     return {

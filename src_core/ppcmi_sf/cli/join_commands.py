@@ -51,10 +51,11 @@ def request(
     spec = StudySpec.load(study)
     party = Credentials(home, passphrase_file).party()
     joining.write_request(party, spec, out)
+    card = party.identity.card
     say("Send it to the mapping server. On the telephone, read these words to it:")
     show_result(
-        {"file": str(out), "fingerprint": party.identity.fingerprint},
-        [f"Wrote {out}", f"Your fingerprint: {party.identity.card.words}"],
+        {"file": str(out), "fingerprint": card.fingerprint, "words": card.words},
+        [f"Wrote {out}", f"Your fingerprint: {card.words}"],
         as_json=json_output,
     )
 
@@ -174,6 +175,8 @@ def _fields(listed: MembershipList) -> dict[str, Any]:
         "serial": listed.serial,
         "expires": listed.expires,
         "server": listed.server_card.name,
+        "server_fingerprint": listed.server_card.fingerprint,
+        "server_words": listed.server_card.words,
         "members": [{"name": c.name, "fingerprint": c.fingerprint} for c in listed.cards],
     }
 

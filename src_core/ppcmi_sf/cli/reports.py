@@ -25,7 +25,7 @@ DISTANCES = ("hd95_mm", "asd_mm")
 
 def fit_fields(fit: FitReport) -> dict[str, Any]:
     """Fields of a training for JSON."""
-    return vars(fit)
+    return vars(fit) | {"kept_loss": fit.kept_loss}
 
 
 def fit_line(fit: FitReport) -> str:

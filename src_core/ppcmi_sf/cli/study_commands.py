@@ -149,7 +149,7 @@ def new(
     if study.arrangement == "blind":
         say(BLIND)
     show_result(
-        {"study": str(file), "fingerprint": study.fingerprint},
+        {"file": str(file), "fingerprint": study.fingerprint},
         [f"Wrote {file}", f"Fingerprint {study.fingerprint}"],
         as_json=json_output,
     )

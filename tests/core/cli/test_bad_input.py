@@ -163,7 +163,7 @@ def test_bad_masks_in_an_evaluation(escrow_chain, ppcmi, tmp_path, data, bad):
     (pred / "spoiled.png").unlink(missing_ok=True)
     (pred / "spoiled.nii.gz").unlink(missing_ok=True)
     told = ppcmi(*words, "--json", code=1).json
-    assert "no prediction" in told["failures"][0]["problem"] and told["summary"]
+    assert "no prediction" in told["failures"][0]["error"] and told["summary"]
 
 
 @pytest.mark.parametrize("given", [["--pairs"], []], ids=["protect", "train"])

@@ -107,7 +107,8 @@ def test_training_refuses_to_replace(chain, listing):
 def test_json_of_every_verb_is_one_object(escrow_chain, tmp_path, ppcmi):
     chain = escrow_chain.copy(tmp_path / "copy")
     words = ("--name", "a", "--modality", "mr", "--class", "b", "--json")
-    assert len(ppcmi("study", "new", tmp_path / "s.yaml", *words).json["fingerprint"]) == 64
+    made = ppcmi("study", "new", tmp_path / "s.yaml", *words).json
+    assert made["file"] == str(tmp_path / "s.yaml") and len(made["fingerprint"]) == 64
     key = tmp_path / "k.ppcmikey"
     new = chain.new_key("east", key, "--json").json
     assert ppcmi("key", "show", key, "--json").json == new
@@ -117,6 +118,7 @@ def test_json_of_every_verb_is_one_object(escrow_chain, tmp_path, ppcmi):
     assert share["to"] == "server"
     trained = chain.train_site("north", "--retrain", "--seed", 1, "--json").json
     assert trained["training_slices"] + trained["validation_slices"] == 6
+    assert trained["image"]["kept_loss"] == trained["image"]["validation_losses"][-1]
     pairs = chain.protect_pairs("north", "--json").json
     assert len(pairs["bundles"]) == 1 and pairs["bytes"] > 0
     queries = chain.protect("north", "--json").json

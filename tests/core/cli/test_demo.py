@@ -55,7 +55,7 @@ def test_one_table_scores_and_a_figure(made):
 def test_again_replaces_its_own_files_and_json_is_one_object(made, ppcmi, few):
     out, first = made
     again = ppcmi("demo", "--out", out, "--epochs", 1, "--json")
-    assert set(again.json) == {"mean_dice", "seconds", "sites"}
+    assert set(again.json) == {"out", "mean_dice", "seconds", "sites"}
     assert f"Mean Dice {again.json['mean_dice']:.3f}" in first.out  # the same seed
     assert len(list((out / "masks" / "north").iterdir())) == 2
 

@@ -120,6 +120,7 @@ def test_every_verb_of_contacts(people, ppcmi):
     assert "No contacts yet" in ppcmi("contact", "list", *people.home("north")).out
     added = people.add("north", "server", "--json").json
     assert added["state"] == "valid" and added["fingerprint"] == people.fingerprint("server")
+    assert added.pop("renewed") is False
     listed = ppcmi("contact", "list", *people.home("north"), "--json").json
     assert listed == {"contacts": [added]}
     plain = ppcmi("contact", "list", *people.home("north")).out

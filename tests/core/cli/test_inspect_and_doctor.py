@@ -40,11 +40,14 @@ def test_each_kind_of_file(escrow_chain, ppcmi, tmp_path):
     assert told["key_id"] == chain.client_key("north").key_id and told["protected"]
     told = ppcmi("inspect", chain.share("north"), "--json").json
     assert told["encrypted_to"] == chain.fingerprint("server")
-    assert ppcmi("inspect", chain.members, "--json").json["members"] == ["north", "south", "west"]
+    told = ppcmi("inspect", chain.members, "--json").json["members"]
+    assert told == [{"name": n, "fingerprint": chain.fingerprint(n)} for n in SITES]
+    assert f"members: {', '.join(SITES)}" in ppcmi("inspect", chain.members).out.splitlines()
     for file in (card, chain.home("north") / "identity.ppcmiid"):
         assert ppcmi("inspect", file, "--json").json["fingerprint"] == chain.fingerprint("north")
 
 
+SITES = ("north", "south", "west")
 STRANGER = {"format", "bytes", "encrypted_to", "algorithms"}
 RECIPIENT = {
     "sender_name", "signature", "version", "kind", "bundle_id", "study", "sender", "recipients",
@@ -147,7 +150,9 @@ def test_one_frame_or_series_of_several(ppcmi, tmp_path):
         writer.KeepOriginalImageUIDOn()
         writer.SetFileName(str(folder / f"{uid}.dcm"))
         writer.Execute(image)
-    assert ppcmi("inspect", folder, "--json").json["DICOM series"] == ["1.2.3 (1)", "1.2.4 (1)"]
+    told = ppcmi("inspect", folder, "--json").json["series"]
+    assert told == [{"uid": "1.2.3", "files": 1}, {"uid": "1.2.4", "files": 1}]
+    assert "series: 1.2.3 (1 file), 1.2.4 (1 file)" in ppcmi("inspect", folder).out
     told = ppcmi("inspect", folder, "--series", "1.2.4", "--json").json
     assert told["kind"] == "image (dicom)" and told["shape"] == [20, 16]
 

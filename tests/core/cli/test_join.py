@@ -58,14 +58,17 @@ def test_what_the_files_say(escrow_chain, ppcmi, tmp_path, members):
     assert set(fields) == {"format", "version", "study", "card", "signature"}
     words = ("join", "request", "--study", chain.study, "--out", request, *chain.acting("east"))
     ran = ppcmi(*words, "--json")
-    assert ran.json == {"file": str(request), "fingerprint": chain.fingerprint("east")}
+    told = ran.json
+    assert (told["file"], told["fingerprint"]) == (str(request), chain.fingerprint("east"))
     spoken = ppcmi("identity", "fingerprint", "--words", *chain.at_home("east")).out.strip()
-    assert spoken in ppcmi(*words).out
+    assert spoken in ppcmi(*words).out and spoken == told["words"]
     before = shown(chain, "server")
     ran = approve(chain, request, "east", members)
     assert "east, north, south, west" in ran.out
     told = shown(chain, "server")
     assert told["serial"] == before["serial"] + 1 and told["server"] == "server"
+    assert told["server_fingerprint"] == chain.fingerprint("server")
+    assert told["server_words"] in ppcmi("identity", "show", *chain.at_home("server")).out
     assert [one["name"] for one in told["members"]] == ["east", "north", "south", "west"]
     fields = json.loads(members.read_text())
     assert set(fields) == {
