@@ -201,8 +201,8 @@ def _reading(subject: Subject, pool: MembershipPool, found: _Found, farthest: Me
     for one in found.planted:
         if one.low is None or one.low <= 0.5:
             text += (
-                f" Even of one that learnt ten slices by heart it was not told reliably "
-                f"({one.name.split(', ')[1]}): here its figures say little."
+                f" Even where slices are known by heart ({one.name.split(', ')[1]}) the interval "
+                "reaches 0.5: with so few patients its figures say little."
             )
     for fpr in RATES:
         if not resolvable(others, fpr):
