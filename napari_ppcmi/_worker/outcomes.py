@@ -39,5 +39,7 @@ def class_counts(labels: Labels, class_count: int) -> tuple[int, ...]:
     """
     counts = np.zeros(class_count, np.int64)
     for part in labels:
-        counts += np.bincount(part.ravel(), minlength=class_count)[:class_count]
+        # First, since bincount makes a list as long as the largest label: up to 2 thousand million.
+        known = part[(part >= 0) & (part < class_count)]
+        counts += np.bincount(known, minlength=class_count)
     return tuple(int(count) for count in counts)

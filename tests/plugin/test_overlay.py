@@ -220,3 +220,9 @@ def test_amounts_are_volumes_areas_or_pixels():
     assert amounts(mask_of(flat, np.ones((4, 5), np.uint8)))[0].amount == 80
     pixels = read_layer(Image(np.zeros((4, 5))))
     assert amounts(mask_of(pixels, np.ones((4, 5), np.uint8)))[0].unit == "pixels"
+
+
+def test_labels_that_are_no_class_are_not_counted():
+    """One that is typed may be the largest of its type, and a negative one is no number at all."""
+    labels = np.array([[[0, 1, 1, 2_147_483_647], [2, -5, 3, 0]]], np.int32)
+    assert class_counts(labels, 3) == (2, 2, 1)
