@@ -362,7 +362,7 @@ def _geometry_of(layer: Image, shape: tuple[int, ...], frame: int | None) -> Geo
         spacing=spacing,
         has_physical_size=factor is not None,
         is_oriented=False,
-        slice_axis=default_slice_axis(spacing),
+        slice_axis=default_slice_axis(spacing, shape),
         affine=as_rows(affine),
     )
 

@@ -70,7 +70,7 @@ def geometry_of(path: Path, image: Any, spatial: tuple[int, ...]) -> Geometry:
         affine = swap_first_axes(affine)
     spacing = column_lengths(affine, len(spatial))
     if slice_axis is None or len(spatial) == 2:
-        slice_axis = default_slice_axis(spacing)
+        slice_axis = default_slice_axis(spacing, spatial)
     return Geometry(
         family="nifti",
         shape=spatial,

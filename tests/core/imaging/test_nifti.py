@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from ppcmi_sf.errors import InputFileError
-from ppcmi_sf.imaging import Geometry, read_image, read_mask, write_mask
+from ppcmi_sf.imaging import read_image, read_mask, write_mask
 
 FIELDS = (
     *("qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y"),
@@ -174,6 +174,20 @@ def test_default_slice_axis(tmp_path, spacing, dim_info, axis):
     nib.save(image, tmp_path / "a.nii")
     assert read_image(tmp_path / "a.nii").geometry.slice_axis == axis
     write_and_compare(tmp_path / "a.nii", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "axis"),
+    [
+        ((1, 6, 7), (1, 1, 1), 0),
+        ((6, 1, 7), (0.9, 0.9, 0.9), 1),
+        ((6, 7, 1), (0.3, 0.1, 0.1), 2),
+        ((1, 1, 7), (1, 1, 1), 2),
+    ],
+)
+def test_a_single_slice_is_one(tmp_path, shape, spacing, axis):
+    path = save(tmp_path / "a.nii", np.ones(shape, np.float32), np.diag([*spacing, 1.0]))
+    assert read_image(path).geometry.slice_axis == axis
 
 
 def test_source_file_is_untouched(tmp_path, affines):
