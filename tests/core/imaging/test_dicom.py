@@ -113,6 +113,15 @@ def test_a_mask_of_a_single_file_that_lies_elsewhere_is_refused(tmp_path, write_
     np.testing.assert_array_equal(read_mask(written, 2, image_geometry=geometry), labels)
 
 
+def test_a_distance_of_0_between_slices_is_named(tmp_path, write_slice, volume):
+    path = write_slice(tmp_path / "a.dcm", volume[0])
+    field = b"\x18\x00\x88\x00\x02\x00\x00\x00"  # SimpleITK writes 1 or nothing, never 0
+    head, group, rest = path.read_bytes().replace(field + b"1 ", b"").partition(b"\x20\x00\x0d\x00")
+    path.write_bytes(head + field + b"0 " + group + rest)
+    with pytest.raises(InputFileError, match=r"a\.dcm: it says that its slices are 0 mm apart"):
+        read_image(path)
+
+
 def test_rescale_is_applied(tmp_path, write_slice):
     pixels = np.array([[-1000, 500], [0, 24]], np.int16)
     tags = {"0028|1052": "-1024", "0028|1053": "2"}
