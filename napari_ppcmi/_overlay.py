@@ -322,7 +322,10 @@ class ClassAmount:
 def amounts(mask: Mask) -> list[ClassAmount]:
     """Volume (or area) of each class but the background."""
     geometry = mask.geometry
-    size = float(np.prod(geometry.spacing))
+    # Not the product of the spacing: axes need not be at right angles (a gantry that was tilted).
+    rows, columns, slices = geometry.affine_array()[:3, :3].T
+    across = np.cross(rows, columns)
+    size = float(abs(across @ slices) if len(geometry.shape) == 3 else np.linalg.norm(across))
     if not geometry.has_physical_size:
         size, unit = 1.0, "pixels"
     elif len(geometry.shape) == 3:
@@ -362,7 +365,7 @@ def _geometry_of(layer: Image, shape: tuple[int, ...], frame: int | None) -> Geo
         spacing=spacing,
         has_physical_size=factor is not None,
         is_oriented=False,
-        slice_axis=default_slice_axis(spacing),
+        slice_axis=default_slice_axis(spacing, shape),
         affine=as_rows(affine),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from napari.layers import Image
@@ -19,6 +21,7 @@ from napari_ppcmi._protocol.images import Mask, Provenance
 from napari_ppcmi._protocol.keys import ClassInfo
 from napari_ppcmi._worker.outcomes import class_counts
 from ppcmi_sf.errors import InputFileError
+from ppcmi_sf.imaging import Geometry
 
 CLASSES = (
     ClassInfo(name="background", color="#000000"),
@@ -206,6 +209,21 @@ def test_a_label_that_is_no_class_of_the_study_is_seen_where_it_is_painted():
     painted, other, background = (overlay.colormap.map(label) for label in (3, 200, 0))
     assert painted[3] == other[3] == 1 and background[3] == 0
     assert not np.allclose(painted, overlay.colormap.map(1))
+
+
+def test_a_voxel_of_a_leaning_stack_is_as_large_as_it_is():
+    """A shear moves the slices aside and makes their steps longer, but no voxel larger."""
+    affine = np.array([[1, 0, 0, 0], [0, 1, 0.75, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    geometry = Geometry(
+        family="dicom",
+        shape=(10, 10, 10),
+        spacing=(1, 1, 1.25),
+        has_physical_size=True,
+        affine=tuple(map(tuple, affine.astype(float).tolist())),
+    )
+    image = SimpleNamespace(name="ct", geometry=geometry)
+    ventricle = amounts(mask_of(image, np.ones((10, 10, 10), np.uint8)))[0]
+    assert (ventricle.amount, ventricle.unit) == (pytest.approx(1.0), "ml")
 
 
 def test_amounts_are_volumes_areas_or_pixels():

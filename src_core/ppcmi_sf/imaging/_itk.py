@@ -75,7 +75,7 @@ def read(
         shape=data.shape[:-1],
         spacing=spacing,
         has_physical_size=True,
-        slice_axis=default_slice_axis(spacing),
+        slice_axis=default_slice_axis(spacing, data.shape[:-1]),
         affine=as_rows(affine),
         itk=grid,
     )

@@ -70,7 +70,7 @@ def geometry_of(path: Path, image: Any, spatial: tuple[int, ...]) -> Geometry:
         affine = swap_first_axes(affine)
     spacing = column_lengths(affine, len(spatial))
     if slice_axis is None or len(spatial) == 2:
-        slice_axis = default_slice_axis(spacing)
+        slice_axis = default_slice_axis(spacing, spatial)
     return Geometry(
         family="nifti",
         shape=spatial,
@@ -201,7 +201,7 @@ def _grid(image: Any) -> NiftiGrid:
     def numbers(*names: str) -> tuple[float, ...]:
         return tuple(float(v) for name in names for v in np.atleast_1d(header[name]))
 
-    return NiftiGrid(
+    grid = NiftiGrid(
         version=2 if header["sizeof_hdr"] == 540 else 1,
         pixdim=numbers("pixdim")[:4],
         qform_code=int(header["qform_code"]),
@@ -212,3 +212,16 @@ def _grid(image: Any) -> NiftiGrid:
         xyzt_units=int(header["xyzt_units"]),
         dim_info=int(header["dim_info"]),
     )
+    return _without_nan(grid, image.affine)
+
+
+def _without_nan(grid: NiftiGrid, affine: NDArray[np.float64]) -> NiftiGrid:
+    """Drop a transform that holds NaN: it places nothing, and JSON has no such number."""
+    changes: dict[str, Any] = {}
+    if not np.isfinite((*grid.pixdim, *grid.quaternion, *grid.qoffset)).all():
+        changes = {"qform_code": 0, "quaternion": (0.0,) * 3, "qoffset": (0.0,) * 3}
+    if not np.isfinite(grid.pixdim).all():
+        changes["pixdim"] = (1.0, *column_lengths(affine, 3))
+    if not np.isfinite(grid.srow).all():
+        changes |= {"sform_code": 0, "srow": (0.0,) * 12}
+    return grid.model_copy(update=changes)

@@ -206,6 +206,13 @@ def _pixels(item: _Slice) -> NDArray[np.float32]:
     """Every frame of a file as (frames, rows, columns, channels), rescaled."""
     import SimpleITK as sitk
 
+    if not item.spacing.all():  # ITK does not read such a file
+        raise InputFileError(
+            item.path,
+            "it says that its slices are 0 mm apart (Spacing Between Slices).",
+            hint="Correct or delete that field (0018,0088), or convert the image to NIfTI first "
+            "(dcm2niix does).",
+        )
     with reading(item.path, "a DICOM image"), native_quiet():
         image = sitk.ReadImage(str(item.path), imageIO="GDCMImageIO")
         array: NDArray[Any] = sitk.GetArrayFromImage(image)

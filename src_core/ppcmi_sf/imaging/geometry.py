@@ -144,10 +144,16 @@ def swap_first_axes(affine: NDArray[np.float64]) -> NDArray[np.float64]:
     return affine[:, [1, 0, 2, 3]]
 
 
-def default_slice_axis(spacing: tuple[float, ...]) -> int:
-    """Axis whose spacing is clearly the largest (over 1.2 times the next), else the last one."""
+def default_slice_axis(spacing: tuple[float, ...], shape: tuple[int, ...]) -> int:
+    """Axis along which a volume is cut.
+
+    The one of length 1 of a single slice; else that whose spacing is clearly the largest (over
+    1.2 times the next); else the last one.
+    """
     if len(spacing) < 3:
         return 0
+    if shape.count(1) == 1:
+        return shape.index(1)
     order = np.argsort(spacing)
     largest, second = spacing[int(order[-1])], spacing[int(order[-2])]
     return int(order[-1]) if largest > _CLEARLY_LARGER * second else len(spacing) - 1

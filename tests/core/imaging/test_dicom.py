@@ -96,6 +96,32 @@ def test_single_file_is_a_2d_image(tmp_path, write_slice, volume, make_study):
     assert not fit.flip_rows and not fit.flip_columns
 
 
+def test_a_mask_of_a_single_file_that_lies_elsewhere_is_refused(tmp_path, write_slice, volume):
+    """Converters to NIfTI turn a slice upside down, and its place with it."""
+    geometry = read_image(write_slice(tmp_path / "a.dcm", volume[0], (1, 2, 3), OBLIQUE)).geometry
+    labels = np.zeros((6, 8), np.uint8)
+    labels[0] = 1
+    written = write_mask(labels, geometry, tmp_path, "mask")
+    np.testing.assert_array_equal(read_mask(written, 2, image_geometry=geometry), labels)
+    mask = nib.load(written)
+    turned = mask.slicer[:, ::-1]
+    nib.save(turned, tmp_path / "turned.nii")
+    with pytest.raises(InputFileError, match=r"turned\.nii: .*lies elsewhere"):
+        read_mask(tmp_path / "turned.nii", 2, image_geometry=geometry)
+    # Written by somebody who did not know the place: only the size can be checked.
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj), np.diag([0.5, 0.7, 1, 1])), written)
+    np.testing.assert_array_equal(read_mask(written, 2, image_geometry=geometry), labels)
+
+
+def test_a_distance_of_0_between_slices_is_named(tmp_path, write_slice, volume):
+    path = write_slice(tmp_path / "a.dcm", volume[0])
+    field = b"\x18\x00\x88\x00\x02\x00\x00\x00"  # SimpleITK writes 1 or nothing, never 0
+    head, group, rest = path.read_bytes().replace(field + b"1 ", b"").partition(b"\x20\x00\x0d\x00")
+    path.write_bytes(head + field + b"0 " + group + rest)
+    with pytest.raises(InputFileError, match=r"a\.dcm: it says that its slices are 0 mm apart"):
+        read_image(path)
+
+
 def test_rescale_is_applied(tmp_path, write_slice):
     pixels = np.array([[-1000, 500], [0, 24]], np.int16)
     tags = {"0028|1052": "-1024", "0028|1053": "2"}

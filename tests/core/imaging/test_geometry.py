@@ -32,10 +32,11 @@ def test_incomplete_or_strange_records_are_refused(change):
 
 
 def test_slice_axis_must_be_clearly_coarser():
-    assert default_slice_axis((1.0, 1.0, 1.19)) == 2
-    assert default_slice_axis((1.3, 1.0, 1.0)) == 0
-    assert default_slice_axis((1.2, 1.0, 1.0)) == 2
-    assert default_slice_axis((3.0, 3.0, 1.0)) == 2
+    shape = (9, 9, 9)
+    assert default_slice_axis((1.0, 1.0, 1.19), shape) == 2
+    assert default_slice_axis((1.3, 1.0, 1.0), shape) == 0
+    assert default_slice_axis((1.2, 1.0, 1.0), shape) == 2
+    assert default_slice_axis((3.0, 3.0, 1.0), shape) == 2
 
 
 def test_usable_affines():

@@ -88,6 +88,31 @@ def test_mask_that_lies_elsewhere_is_refused(tmp_path, affines):
     read_mask(tmp_path / "e.mha", 2, image_geometry=geometry)
 
 
+@pytest.mark.parametrize(
+    ("shift", "accepted"),
+    [((0, 0, 1), False), ((-1, 0, 0), False), ((3, 2, 0), False), ((0.5, 0.5, 0.5), True)],
+)
+def test_a_mask_that_is_a_voxel_aside_is_refused(tmp_path, affines, shift, accepted):
+    """Slices are far apart here, so that one of them is many voxels within a slice."""
+    zeros, affine = np.zeros((8, 9, 10), np.uint8), affines["anisotropic"]
+    geometry = read_image(nifti(tmp_path / "i.nii", zeros, affine)).geometry
+    moved = affine.copy()
+    moved[:3, 3] = (affine @ (*shift, 1))[:3]
+    mask = nifti(tmp_path / "m.nii", zeros, moved)
+    if accepted:
+        read_mask(mask, 2, image_geometry=geometry)
+    else:
+        with pytest.raises(InputFileError, match=r"m\.nii: .*lies elsewhere"):
+            read_mask(mask, 2, image_geometry=geometry)
+
+
+def test_a_rounded_spacing_is_no_shift(tmp_path):
+    zeros = np.zeros((300, 300, 3), np.uint8)
+    exact, rounded = np.diag([0.6641, 0.6641, 5, 1]), np.diag([0.66, 0.66, 5, 1])
+    geometry = read_image(nifti(tmp_path / "i.nii", zeros, exact)).geometry
+    read_mask(nifti(tmp_path / "m.nii", zeros, rounded), 2, image_geometry=geometry)
+
+
 def test_nothing_but_a_mask_of_the_image_is_written(tmp_path):
     geometry = read_image(png(tmp_path / "i.png", np.zeros((4, 6)))).geometry
     for labels in (

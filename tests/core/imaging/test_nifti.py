@@ -176,6 +176,40 @@ def test_default_slice_axis(tmp_path, spacing, dim_info, axis):
     write_and_compare(tmp_path / "a.nii", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing", "axis"),
+    [
+        ((1, 6, 7), (1, 1, 1), 0),
+        ((6, 1, 7), (0.9, 0.9, 0.9), 1),
+        ((6, 7, 1), (0.3, 0.1, 0.1), 2),
+        ((1, 1, 7), (1, 1, 1), 2),
+    ],
+)
+def test_a_single_slice_is_one(tmp_path, shape, spacing, axis):
+    path = save(tmp_path / "a.nii", np.ones(shape, np.float32), np.diag([*spacing, 1.0]))
+    assert read_image(path).geometry.slice_axis == axis
+
+
+@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize("field", ["quatern_b", "qoffset_x", "pixdim"])
+def test_a_transform_that_is_no_number_is_dropped(tmp_path, affines, field, code):
+    """The one that is valid places the image; the record has to go through JSON."""
+    affine = affines["oblique"]
+    image = nib.Nifti1Image(np.ones((4, 5, 6), np.float32), affine)
+    image.header[field] = np.nan
+    image.header["qform_code"] = code
+    with (tmp_path / "a.nii").open("wb") as file:  # nibabel's own writing would mend the fields
+        image.header.write_to(file)
+        file.write(bytes(4) + np.asarray(image.dataobj).tobytes(order="F"))
+    geometry = read_image(tmp_path / "a.nii").geometry
+    np.testing.assert_allclose(geometry.affine_array(), affine, atol=1e-6)
+    assert geometry.is_oriented
+    assert Geometry.model_validate_json(geometry.model_dump_json()) == geometry
+    mask = nib.load(write_mask(np.ones((4, 5, 6), np.uint8), geometry, tmp_path / "out", "m"))
+    np.testing.assert_allclose(mask.affine, affine, atol=1e-6)
+    assert mask.header.get_zooms() == pytest.approx(geometry.spacing)
+
+
 def test_source_file_is_untouched(tmp_path, affines):
     path = save(tmp_path / "a.nii", np.ones((3, 4, 5), np.float32), affines["oblique"])
     before = path.read_bytes()

@@ -1,3 +1,5 @@
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,6 +42,34 @@ def test_values_are_exact(tmp_path, suffix, array):
 def test_tiff_of_other_types(tmp_path, kind):
     array = (RNG.random((5, 7)) * 1000 - 300).astype(kind)
     np.testing.assert_array_equal(read_image(save(tmp_path / "a.tif", array)).data[..., 0], array)
+
+
+def write_tiff(path, array, photometric=1):
+    """A TIFF 6.0 file of kinds that Pillow reads, but does not write."""
+    rows, columns = array.shape
+    bits, sample_format = 8 * array.itemsize, {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
+    tags = {256: columns, 257: rows, 258: bits, 259: 1, 262: photometric, 273: 0, 277: 1}
+    tags |= {278: rows, 279: array.nbytes, 339: sample_format}
+    tags[273] = 8 + 2 + 12 * len(tags) + 4  # the strip follows the directory
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, tags[tag]) for tag in sorted(tags))
+    head = struct.pack("<2sHI", b"II", 42, 8) + struct.pack("<H", len(tags))
+    path.write_bytes(head + entries + bytes(4) + array.astype(array.dtype.newbyteorder("<")).data)
+    return path
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32])
+def test_tiff_of_every_whole_number(tmp_path, kind):
+    limits = np.iinfo(kind)
+    array = RNG.integers(limits.min, limits.max, (5, 7), kind, endpoint=True)
+    values = read_image(write_tiff(tmp_path / "a.tif", array)).data[..., 0]
+    np.testing.assert_array_equal(values, array.astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_where_0_is_white_larger_is_brighter_all_the_same(tmp_path, kind):
+    array = RNG.integers(0, np.iinfo(kind).max, (5, 7), kind, endpoint=True)
+    values = read_image(write_tiff(tmp_path / "a.tif", array, photometric=0)).data[..., 0]
+    np.testing.assert_array_equal(values, np.iinfo(kind).max - array)
 
 
 def test_jpeg(tmp_path):
