@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import appdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.files import write_text
+from ppcmi_sf.user_folders import user_config_folder
 
 PLUGIN = "napari-ppcmi"
 FILE = "places.json"
@@ -40,11 +40,11 @@ class Preferences(BaseModel):
     def load(cls) -> Preferences:
         """Read both; what cannot be read counts as never chosen."""
         chosen = cls()
-        path = _file()
         try:
+            path = _file()
             if path.stat().st_size <= _MAX_BYTES:
                 chosen = cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError, UnicodeDecodeError):
+        except (OSError, PPCMIError, ValidationError, UnicodeDecodeError):
             pass  # a fresh start; the next choice writes it anew
         chosen.follow_napari()
         return chosen
@@ -64,7 +64,7 @@ class Preferences(BaseModel):
 
 
 def _file() -> Path:
-    return Path(appdirs.user_config_dir(PLUGIN, appauthor=False)) / FILE
+    return user_config_folder() / FILE
 
 
 def _from_napari() -> dict[str, Any]:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import appdirs
 from pydantic import SecretStr
 
 from ppcmi_sf.cards import ContactCard
@@ -26,6 +25,7 @@ from ppcmi_sf.registry import (
     Memberships,
     Registry,
 )
+from ppcmi_sf.user_folders import user_data_folder
 
 VARIABLE = "PPCMI_HOME"
 IDENTITY_FILE = "identity.ppcmiid"
@@ -33,9 +33,15 @@ REGISTRY_FILE = "registry.sqlite"
 
 
 def default_home() -> Path:
-    """The folder that ``PPCMI_HOME`` names, else the user's data folder."""
+    """The folder that ``PPCMI_HOME`` names, else the user's data folder.
+
+    Raises
+    ------
+    ResourceError
+        Neither is known.
+    """
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else Path(appdirs.user_data_dir("napari-ppcmi", appauthor=False))
+    return Path(named) if named else user_data_folder()
 
 
 @dataclass(frozen=True)
