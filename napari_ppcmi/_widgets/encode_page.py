@@ -35,6 +35,7 @@ from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.case_list import CaseList
 from napari_ppcmi._widgets.docked import end_with_dock
+from napari_ppcmi._widgets.in_turn import InTurn
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.noise_box import NoiseBox
 from napari_ppcmi._widgets.parts import FolderPicker, Section, button, listen, wrapping
@@ -73,11 +74,9 @@ class EncodePage(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         end_with_dock(self)
-        self._to_keep: list[tuple[LayerImage, Image]] = []
         self._offered: tuple[Path, str] | None = None
         self.dialog: ReviewDialog | None = None
         self._build()
-        self.panel.idle.connect(self._keep_next)
         listen(self, self._jobs.session.changed, self._show_session)
         self._show_session()
 
@@ -131,6 +130,7 @@ class EncodePage(QWidget):
             self.start_review,
         )
         self.panel = JobPanel(self._jobs)
+        self._turns = InTurn(self.panel, "taken", [self.review])
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
         form.addRow("&Purpose", self.purpose)
@@ -183,16 +183,19 @@ class EncodePage(QWidget):
         except PPCMIError as error:
             self.panel.refuse(error.message, error.hint)
             return
-        files = []
+        files, site = [], self._jobs.session.site
         for image, layer in read:
             path = Path(image.source)
             if image.source and path.exists() and not image.is_part:
                 files.append(CaseInfo(name=case_name(path), image=path))
+            elif site is not None:
+                self._keep(image, layer, site.folder)
             else:
-                self._to_keep.append((image, layer))
+                self.panel.refuse(
+                    "No site is open.", "Unlock your key on the Key page first.", is_locked=True
+                )
         self.cases.add(files)
-        if self.panel.job is None:  # else when it has ended
-            self._keep_next()
+        self._turns.go_on()
 
     def add_paths(self, paths: list[Path]) -> None:
         """Take files and folders."""
@@ -265,21 +268,11 @@ class EncodePage(QWidget):
             text = " ".join(one.failure.text for one in problems)
             self.panel.show_failure(Failure(message=f"{len(problems)} left out. {text}"))
 
-    def _keep_next(self) -> None:
-        site = self._jobs.session.site
-        if not self._to_keep:
-            return
-        if site is None:
-            self._to_keep.clear()
-            self.panel.refuse(
-                "No site is open.", "Unlock your key on the Key page first.", is_locked=True
-            )
-            return
-        image, layer = self._to_keep.pop(0)
+    def _keep(self, image: LayerImage, layer: Image, folder: Path) -> None:
         request = KeepLayer(
             arrays=(image.data,),
             name=image.name,
-            folder=site.folder / "layers",
+            folder=folder / "layers",
             spacing=image.geometry.spacing,
             has_physical_size=image.geometry.has_physical_size,
         )
@@ -288,8 +281,7 @@ class EncodePage(QWidget):
             self._jobs.session.kept_layers[str(case.image)] = ref(layer), image.frame
             self.cases.add([case])
 
-        job = self.panel.run(request, kept, disable=[self.review])
-        job.cancelled.connect(self._to_keep.clear)
+        self._turns.add(image.name, request, kept)
 
     def _show_session(self) -> None:
         session = self._jobs.session

@@ -25,7 +25,6 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.icons import draw_icon, follow_text, set_icon
 
 _OF_SCREEN = 0.9
@@ -74,31 +73,6 @@ def show_only(table: QTableWidget, headings: Sequence[str]) -> None:
     assert rows is not None and columns is not None
     rows.hide()
     columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-
-
-def left_undone(failures: Sequence[tuple[str, Failure]], asked: int, done: str) -> Failure:
-    """What to tell at the end of a queue: how many failed, which, and why.
-
-    Parameters
-    ----------
-    failures
-        The name of each, and what went wrong.
-    asked
-        How many there were in all.
-    done
-        What was to be done with them: "opened".
-    """
-    names: dict[str, list[str]] = {}
-    for name, failure in failures:
-        names.setdefault(failure.text, []).append(name)
-    why = " ".join(f"{', '.join(of)}: {text}" for text, of in names.items())
-    details = "\n".join(dict.fromkeys(one.details for _, one in failures if one.details))
-    others = "; the others were" if len(failures) < asked else ""
-    return Failure(
-        message=f"{len(failures)} of {asked} could not be {done}{others}.",
-        hint=why,
-        details=details,
-    )
 
 
 def button(
