@@ -9,7 +9,6 @@ from weakref import ref
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QGridLayout,
@@ -40,7 +39,7 @@ from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.noise_box import NoiseBox
 from napari_ppcmi._widgets.parts import FolderPicker, Section, button, listen, wrapping
 from napari_ppcmi._widgets.review_dialog import ReviewDialog
-from napari_ppcmi._widgets.training_parts import scrolled
+from napari_ppcmi._widgets.training_parts import chooser, scrolled
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging import case_name
 from ppcmi_sf.training.fit_options import CROSS_FIT_FOLDS
@@ -92,11 +91,7 @@ class EncodePage(QWidget):
         )
         for at, (text, name, tip, slot) in enumerate(chosen_from):
             sources.addWidget(button(text, name, tip, slot), at // 2, at % 2)
-        self.purpose = QComboBox(objectName="purpose")
-        self.purpose.setToolTip("What the files are for.")
-        self.purpose.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.purpose = chooser("purpose", "What the files are for.")
         for text, purpose in _PURPOSES:
             self.purpose.addItem(text, purpose)
         self.purpose.currentIndexChanged.connect(

@@ -34,7 +34,7 @@ from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.in_turn import InTurn
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.part_chooser import PartChooser, of_series
-from napari_ppcmi._widgets.parts import button, listen, wrapping
+from napari_ppcmi._widgets.parts import Note, accept_files, button, dropped_files, listen, wrapping
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -78,7 +78,7 @@ class OpenStudy(QWidget):
         self.parts = PartChooser()
         self.parts.chosen.connect(self._open_part)
         self.panel = JobPanel(self._jobs)
-        self.note = wrapping(name="note")
+        self.note = Note("note")
         self.kept = _list("kept", "Masks that were saved by themselves; the newest first.")
         self.kept_button = button(
             "&Open", "open_kept", "Lay the chosen mask over its image.", self._open_kept
@@ -95,7 +95,6 @@ class OpenStudy(QWidget):
         for widget in (self.kept_title, self.kept, self.kept_button):
             layout.addWidget(widget)
         layout.addStretch()
-        self.note.hide()
         buttons = [self.file_button, self.folder_button, self.parts, self.kept_button]
         self._turns = InTurn(self.panel, "opened", buttons)
 
@@ -132,9 +131,7 @@ class OpenStudy(QWidget):
             self._viewer.add_layer(layer)
         if is_first:
             look_in_plane(self._viewer, layer, geometry)
-        note = f"{told} {_OBLIQUE if is_oblique(geometry) else ''}".strip()
-        self.note.setText(note)
-        self.note.setVisible(bool(note))
+        self.note.tell(f"{told} {_OBLIQUE if is_oblique(geometry) else ''}".strip())
         self._jobs.say(f"Opened {image.name}.")
 
     def _list_kept(self) -> None:
@@ -183,18 +180,13 @@ class OpenStudy(QWidget):
         if name:
             self.open([Path(name)])
 
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Take files."""
-        data = None if event is None else event.mimeData()
-        if event is not None and data is not None and data.hasUrls():
-            event.acceptProposedAction()
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take files alone."""
+        accept_files(event)
 
-    def dropEvent(self, event: QDropEvent | None) -> None:
+    def dropEvent(self, event: QDropEvent) -> None:
         """Open the files that were dropped."""
-        data = None if event is None else event.mimeData()
-        if event is not None and data is not None:
-            event.acceptProposedAction()
-            self.open([Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()])
+        self.open(dropped_files(event))
 
 
 def _name_of(request: OpenImage) -> str:

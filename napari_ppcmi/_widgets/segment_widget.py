@@ -35,6 +35,7 @@ from napari_ppcmi._widgets.in_turn import InTurn
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
+from napari_ppcmi._widgets.training_parts import chooser
 from ppcmi_sf.errors import PPCMIError
 
 if TYPE_CHECKING:
@@ -106,11 +107,8 @@ class SegmentWidget(QWidget):
 
     def _build(self) -> None:
         self.site = wrapping(name="site")
-        self.image = QComboBox(objectName="image")
-        self.image.setToolTip("The image that gets a mask. Several can be selected in the list.")
-        self.image.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        tip = "The image that gets a mask. Several can be selected in the list."
+        self.image = chooser("image", tip)
         self.axis = QComboBox(objectName="axis")
         self.axis.setToolTip("Volumes are segmented slice by slice: along which axis?")
         for text, axis in _AXES:
