@@ -56,6 +56,11 @@ class Home:
         return self.root / IDENTITY_FILE
 
     @property
+    def has_identity(self) -> bool:
+        """Whether somebody has made an identity here."""
+        return os.path.isfile(self.identity_file)  # noqa: PTH113 - Path.is_file may raise
+
+    @property
     def has_registry(self) -> bool:
         """Whether there is a registry; to ask one that is not there would make it."""
         return os.path.isfile(self.root / REGISTRY_FILE)  # noqa: PTH113 - Path.is_file may raise
@@ -131,7 +136,7 @@ class Home:
         return self
 
     def _require_identity(self) -> None:
-        if not os.path.isfile(self.identity_file):  # noqa: PTH113 - Path.is_file may raise
+        if not self.has_identity:
             raise KeyFileError(
                 f"{self.root}: there is no identity here yet.",
                 hint="Make one with 'ppcmi identity new --name SITE', or name another folder with "
