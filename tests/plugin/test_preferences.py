@@ -50,6 +50,15 @@ def test_a_file_that_cannot_be_read_is_a_fresh_start(tmp_path: Path):
     assert Preferences.load().inbox is None
 
 
+def test_two_windows_do_not_undo_each_other_s_choices(tmp_path: Path):
+    one, other = Preferences.load(), Preferences.load()
+    other.remember(outbox=tmp_path / "outbox")
+    one.remember(inbox=tmp_path / "inbox")
+    kept = Preferences.load()
+    assert (kept.outbox, kept.inbox) == (tmp_path / "outbox", tmp_path / "inbox")
+    assert one.outbox is None  # what a window works with does not change under it
+
+
 def test_where_the_system_knows_no_user_nothing_is_kept(tmp_path: Path, monkeypatch):
     if sys.platform != "linux":
         pytest.skip("elsewhere the system is asked another way")
