@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from napari.layers import Labels
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.bundles import (
@@ -51,16 +52,18 @@ def page(qtbot, viewer_model, unlock_demo, ask, tmp_path: Path):
 
 def open_one_of_them(qtbot, page, viewer) -> psutil.Process:
     """Press *Show masks*, and come back when one is there and the worker, held, does the next."""
-    page.decode.click()
     jobs, worker = jobs_for(viewer), psutil.Process(jobs_for(viewer).worker_pid)
 
-    def is_at_the_second() -> bool:
-        running = jobs.running and isinstance(jobs.running.request, OpenRevealed)
-        return len(viewer.layers) >= 2 and bool(running)
+    def hold(event) -> None:  # before the next one is asked for
+        if isinstance(event.value, Labels):
+            worker.suspend()
 
-    qtbot.waitUntil(is_at_the_second, timeout=60_000)
-    worker.suspend()
-    assert len(viewer.layers) < 2 * COUNT
+    viewer.layers.events.inserted.connect(hold)
+    page.decode.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60_000)
+    qtbot.waitUntil(lambda: jobs.running is not None, timeout=5_000)
+    assert isinstance(jobs.running.request, OpenRevealed)
+    viewer.layers.events.inserted.disconnect(hold)
     return worker
 
 
