@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import appdirs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.files import write_text
+from ppcmi_sf.user_folders import user_config_folder
 
 PLUGIN = "napari-ppcmi"
 FILE = "places.json"
@@ -39,15 +39,19 @@ class Preferences(BaseModel):
     @classmethod
     def load(cls) -> Preferences:
         """Read both; what cannot be read counts as never chosen."""
-        chosen = cls()
-        path = _file()
-        try:
-            if path.stat().st_size <= _MAX_BYTES:
-                chosen = cls.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError, UnicodeDecodeError):
-            pass  # a fresh start; the next choice writes it anew
+        chosen = cls._from_file()
         chosen.follow_napari()
         return chosen
+
+    @classmethod
+    def _from_file(cls) -> Preferences:
+        try:
+            path = _file()
+            if path.stat().st_size <= _MAX_BYTES:
+                return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        except (OSError, PPCMIError, ValidationError, UnicodeDecodeError):
+            pass  # a fresh start; the next choice writes it anew
+        return cls()
 
     def follow_napari(self) -> None:
         """Take over the habits as napari's dialog has them now."""
@@ -56,15 +60,17 @@ class Preferences(BaseModel):
 
     def remember(self, **places: Path | None) -> None:
         """Keep places for the next start, if they can be kept."""
+        now = self._from_file()  # another window may have written meanwhile
         for name, place in places.items():
             setattr(self, name, place)
-        kept = self.model_dump_json(exclude=set(_from_napari()), indent=1)
+            setattr(now, name, place)
+        kept = now.model_dump_json(exclude=set(_from_napari()), indent=1)
         with suppress(PPCMIError):  # a full disk must not stop the choice itself
             write_text(_file(), kept + "\n", mode=0o600)
 
 
 def _file() -> Path:
-    return Path(appdirs.user_config_dir(PLUGIN, appauthor=False)) / FILE
+    return user_config_folder() / FILE
 
 
 def _from_napari() -> dict[str, Any]:

@@ -22,8 +22,8 @@ class Session:
     arrived = Signal(str)
     """Bundles or masks came about: ``outbox``, ``inbox`` or ``masks``."""
 
-    def __init__(self, preferences: Preferences | None = None) -> None:
-        self._preferences = preferences or Preferences.load()
+    def __init__(self) -> None:
+        self._preferences = Preferences.load()
         self._take_remembered_places()
         self.key: KeyInfo | None = None
         self.identity: IdentityInfo | None = None

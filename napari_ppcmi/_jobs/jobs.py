@@ -139,13 +139,15 @@ class Jobs(QObject):
         if self._is_closed:  # a page that tidies up may ask once more: nobody waits for it
             self._drop(job)
             return job
+        if isinstance(request, Lock):
+            self._forget_secrets()
+        elif isinstance(request, Unlock):
+            job.succeeded.connect(lambda opened: self._set_unlocked(request, opened))
         process = self._ensure()
         self._last_use = time.monotonic()
-        if isinstance(request, Unlock):
-            job.succeeded.connect(lambda opened: self._set_unlocked(request, opened))
-        elif isinstance(request, Lock):
-            self._unlock = None
-            self.session.set_locked()
+        if process is None:
+            QTimer.singleShot(0, lambda: self._end(job.number, "failed", _not_started()))
+            return job
         process.submit(job.number, request)
         return job
 
@@ -169,6 +171,13 @@ class Jobs(QObject):
             if not job.request.quick and not isinstance(job.request, _WITHOUT_SECRETS):
                 job.cancel()
         return self.submit(Lock())
+
+    def _forget_secrets(self) -> None:
+        self._unlock = None
+        for job in list(self._jobs.values()):
+            if isinstance(job.request, Unlock):  # or its answer would open what was locked after it
+                self._drop(job)
+        self.session.set_locked()
 
     def say(self, text: str) -> None:
         """Set the status line."""
@@ -203,9 +212,11 @@ class Jobs(QObject):
         if number in self._jobs and self._process is not None:
             self._process.kill()
 
-    def _ensure(self) -> WorkerProcess:
+    def _ensure(self) -> WorkerProcess | None:
+        """The worker, started if there is none; ``None`` where the system starts no process."""
         if self._process is None:
-            self._process = self._start()
+            with suppress(OSError):
+                self._process = self._start()
         return self._process
 
     def _start(self) -> WorkerProcess:
@@ -234,13 +245,13 @@ class Jobs(QObject):
         if event == EVENT_ENDED:
             self._process = None
             for left in list(self._jobs):
-                self._end(left, "crashed")
+                self._end(left, "crashed", message)
         elif event == "ready":
             self.device = str(message)
             self.status_changed.emit(self.status)
         elif event == "progress" and number in self._jobs:
             self._jobs[number].progressed.emit(message)
-        elif number == _UNLOCK_AGAIN and event == "failed":
+        elif number == _UNLOCK_AGAIN and event == "failed" and self._unlock is not None:
             self._lose_key(message)
         elif number in self._jobs:
             self._end(number, event, message)
@@ -305,6 +316,14 @@ def _crash() -> Failure:
     return Failure(
         message="The worker that does the computing has ended unexpectedly.",
         hint="Try again: it starts anew. If memory was short, close other images first.",
+        kind="Crash",
+    )
+
+
+def _not_started() -> Failure:
+    return Failure(
+        message="The worker that does the computing could not be started.",
+        hint="Close other programs, then try again.",
         kind="Crash",
     )
 

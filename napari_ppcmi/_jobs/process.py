@@ -19,6 +19,7 @@ import numpy as np
 from napari_ppcmi._protocol.message import (
     EVENT_WRITING,
     EVENT_WRITTEN,
+    EXIT_OTHER_VERSION,
     OUT_OF_MEMORY,
     Array,
     Failure,
@@ -41,13 +42,20 @@ class WorkerProcess:
     ----------
     on_event
         Called with a job's number (0 for none), the event's name and its message, if any.
-        ``ended`` comes last and once, whatever the reason.
+        ``ended`` comes last and once, with a :class:`Failure` where the reason is known.
+
+    Raises
+    ------
+    OSError
+        The system starts no more processes.
     """
 
     def __init__(self, on_event: Callable[[int, str, object], None]) -> None:
         self._on_event = on_event
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "napari_ppcmi._worker.main"],
+            # -P: no module is taken from the folder that napari was started in, where a file
+            # from elsewhere may have any name.
+            [sys.executable, "-P", "-m", "napari_ppcmi._worker.main"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -105,19 +113,22 @@ class WorkerProcess:
                 thread.join(_GRACE_SECONDS)
 
     def _send(self) -> None:
-        try:
-            while True:
-                with self._has_outgoing:
-                    self._has_outgoing.wait_for(lambda: self._outgoing or self._closing)
-                    if self._closing:
-                        break
-                    head, arrays = self._outgoing.pop(0)
-                plain = self._read(head, arrays)
-                if plain is not None:
-                    self._wire.send(head, plain)
-        except Closed:
-            pass  # the receiving thread tells
+        with suppress(Closed):  # the receiving thread tells
+            while self._send_next():
+                pass
         self._wire.close()
+
+    def _send_next(self) -> bool:
+        """Send one message, and keep none of its arrays; false when there is no more to send."""
+        with self._has_outgoing:
+            self._has_outgoing.wait_for(lambda: self._outgoing or self._closing)
+            if self._closing:
+                return False
+            head, arrays = self._outgoing.pop(0)
+        plain = self._read(head, arrays)
+        if plain is not None:
+            self._wire.send(head, plain)
+        return True
 
     def _read(self, head: dict[str, Any], arrays: tuple[Any, ...]) -> list[Array] | None:
         """The values of arrays, which may be read from a file only now; tells why if not."""
@@ -128,17 +139,16 @@ class WorkerProcess:
             return None
 
     def _receive(self) -> None:
-        with suppress(Closed):
+        reason: Failure | None = None
+        try:
             while True:
-                frame = self._wire.receive()
-                head = frame.head
-                if head["event"] in (EVENT_WRITING, EVENT_WRITTEN):
-                    self._note(Path(head["path"]), head["event"])
-                    continue
-                message: Message | str | None = head.get("device")
-                if "class" in head:
-                    message = from_head(head, frame.arrays)
-                self._on_event(int(head.get("job", 0)), head["event"], message)
+                self._receive_next()
+        except Closed:
+            pass
+        except MemoryError:
+            reason = _no_room()
+        except Exception:  # whatever a message that cannot be understood leads to
+            reason = _other_version()
         self.end()  # the sending thread, too
         with suppress(subprocess.TimeoutExpired):
             self._child.wait(_GRACE_SECONDS)
@@ -148,7 +158,21 @@ class WorkerProcess:
         self._child.stdout.close()
         for path in self._half_written:  # of a job that was ended by force
             remove_leftover(path)
-        self._on_event(0, EVENT_ENDED, self._child.returncode)
+        if self._child.returncode == EXIT_OTHER_VERSION:
+            reason = _other_version()
+        self._on_event(0, EVENT_ENDED, reason)
+
+    def _receive_next(self) -> None:
+        """Hand over one message, and keep none of its arrays."""
+        frame = self._wire.receive()
+        head = frame.head
+        if head["event"] in (EVENT_WRITING, EVENT_WRITTEN):
+            self._note(Path(head["path"]), head["event"])
+            return
+        message: Message | str | None = head.get("device")
+        if "class" in head:
+            message = from_head(head, frame.arrays)
+        self._on_event(int(head.get("job", 0)), head["event"], message)
 
     def _note(self, path: Path, event: str) -> None:
         """Remember a temporary file for as long as it may be there."""
@@ -156,6 +180,22 @@ class WorkerProcess:
             self._half_written.add(path)
         else:
             self._half_written.discard(path)
+
+
+def _no_room() -> Failure:
+    return Failure(
+        message="There is not enough memory to take over what the worker has computed.",
+        hint="Close other images or programs, or take a smaller part of it.",
+        kind=OUT_OF_MEMORY,
+    )
+
+
+def _other_version() -> Failure:
+    return Failure(
+        message="This window and its worker do not understand each other.",
+        hint="The plugin was probably updated meanwhile: start napari again.",
+        kind="Crash",
+    )
 
 
 def _unread(name: str, error: Exception) -> Failure:

@@ -62,14 +62,10 @@ class Audited(Answer):
         What the numbers do not promise.
     not_tested
         What was left open, a line each.
-    data
-        What was attacked and with what, in plain words.
     """
 
     html: Path
-    json_file: Path
     rows: tuple[AuditRow, ...]
     caution: str
     not_tested: tuple[str, ...] = ()
-    data: tuple[str, ...] = ()
     problems: tuple[CaseProblem, ...] = ()

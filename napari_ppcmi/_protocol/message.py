@@ -20,6 +20,9 @@ OUT_OF_MEMORY = "MemoryError"
 EVENT_WRITING, EVENT_WRITTEN = "writing", "written"
 """Told by the worker: a temporary file may be there from now on, and is not there any more."""
 
+EXIT_OTHER_VERSION = 3
+"""How the worker's process ends when it was told what it does not understand."""
+
 Secret = Annotated[
     SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")
 ]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.training import AlignSite, SiteAligned
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import FolderPicker, Section, button, listen, wrapping
+from napari_ppcmi._widgets.parts import FolderPicker, Note, Section, button, listen, wrapping
 from napari_ppcmi._widgets.training_parts import left_out
 
 _INTRODUCTION = (
@@ -50,8 +51,7 @@ class AlignmentBox(Section):
             "&Fit", "fit", "Start, or go on with a fit that was stopped.", self.start,
             icon="playback-forward",
         )  # fmt: skip
-        self.summary = wrapping(name="alignment_summary")
-        self.summary.hide()
+        self.summary = Note("alignment_summary")
         content = QWidget()
         column = QVBoxLayout(content)
         column.setContentsMargins(0, 0, 0, 0)
@@ -74,18 +74,11 @@ class AlignmentBox(Section):
             request,
             self._done,
             disable=[self.fit, *self._others],
-            cancelled=self._tell_cancelled,
+            cancelled=partial(self.summary.tell, _CANCELLED),
         )
 
     def _done(self, aligned: SiteAligned) -> None:
-        self._tell("\n".join(filter(None, (_summary(aligned), left_out(aligned.problems)))))
-
-    def _tell_cancelled(self) -> None:
-        self._tell(_CANCELLED)
-
-    def _tell(self, text: str) -> None:
-        self.summary.setText(text)
-        self.summary.show()
+        self.summary.tell("\n".join(filter(None, (_summary(aligned), left_out(aligned.problems)))))
 
     def _show_site(self) -> None:
         site = self._jobs.session.site

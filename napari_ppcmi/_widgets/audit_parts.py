@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_ppcmi._protocol.audit import Audited, AuditRow
 from napari_ppcmi._widgets.copied_table import CopiedTable
-from napari_ppcmi._widgets.parts import FolderPicker, Section, button, wrapping
+from napari_ppcmi._widgets.parts import FolderPicker, Note, Section, button, wrapping
 from napari_ppcmi._widgets.training_parts import left_out, named, wrapped_form
 
 ATTACKS = (
@@ -204,7 +204,7 @@ class AuditResults(QWidget):
             "Open r&eport", "open_report", "Show the whole report in your browser.", self._open
         )
         self.not_tested = wrapping(name="not_tested")
-        self.problems = wrapping(name="audit_problems")
+        self.problems = Note("audit_problems")
         for label in (self.summary, self.not_tested, self.problems):
             label.setTextFormat(Qt.TextFormat.PlainText)
         self.left_open = Section("What was not tested", "What these attacks leave open.")
@@ -227,8 +227,7 @@ class AuditResults(QWidget):
         )
         self.table.fill(found.rows)
         self.not_tested.setText("\n".join(found.not_tested))
-        self.problems.setText(left_out(found.problems))
-        self.problems.setVisible(bool(found.problems))
+        self.problems.tell(left_out(found.problems))
         self.show()
 
     def _open(self) -> None:

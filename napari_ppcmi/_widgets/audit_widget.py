@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from qtpy.QtWidgets import QPushButton, QRadioButton, QVBoxLayout, QWidget
@@ -12,7 +13,7 @@ from napari_ppcmi._widgets.audit_parts import AttackChoice, AuditResults, Partne
 from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.noise_box import NoiseBox
-from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
+from napari_ppcmi._widgets.parts import FolderPicker, Note, button, listen, wrapping
 from napari_ppcmi._widgets.training_parts import (
     add_picker,
     named,
@@ -84,8 +85,7 @@ class AuditWidget(QWidget):
             icon="playback-forward",
         )  # fmt: skip
         self.panel = JobPanel(self._jobs)
-        self.summary = wrapping(name="summary")
-        self.summary.hide()
+        self.summary = Note("summary")
         self.results = AuditResults()
         self.results.failed.connect(self.panel.refuse)
 
@@ -116,7 +116,12 @@ class AuditWidget(QWidget):
         if request is not None:
             self.summary.hide()
             self.results.hide()
-            self.panel.run(request, self._show, disable=[self.run], cancelled=self._tell_cancelled)
+            self.panel.run(
+                request,
+                self._show,
+                disable=[self.run],
+                cancelled=partial(self.summary.tell, _CANCELLED),
+            )
 
     def _request(self) -> AuditSite | None:
         """What is asked for, or ``None`` after telling what is missing."""
@@ -152,13 +157,6 @@ class AuditWidget(QWidget):
 
     def _show(self, found: Audited) -> None:
         self.results.fill(found)
-
-    def _tell_cancelled(self) -> None:
-        self._tell(_CANCELLED)
-
-    def _tell(self, text: str) -> None:
-        self.summary.setText(text)
-        self.summary.show()
 
     def _show_site(self) -> None:
         session = self._jobs.session

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLay
 
 from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.bundles import BundleInfo, FolderListing, ScanFolder
-from napari_ppcmi._widgets.parts import show_only, wrapping
+from napari_ppcmi._widgets.parts import Note, show_only
 
 _SETTLE_MS = 300  # files come in bursts
 _ROWS_SHOWN = 5
@@ -54,8 +54,7 @@ class BundleTable(QWidget):
         columns.setSectionResizeMode(_WRITTEN, QHeaderView.ResizeMode.ResizeToContents)
         self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
         self.table.setFixedHeight(self.fontMetrics().height() * 2 * _ROWS_SHOWN)
-        self.problem = wrapping(name=f"{name}_problem")
-        self.problem.hide()
+        self.problem = Note(f"{name}_problem")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.table)
@@ -124,5 +123,4 @@ class BundleTable(QWidget):
     def _tell_problem(self) -> None:
         problems = [b.problem for b in self.selected() if b.problem]
         chosen = bool(self.table.selectedIndexes())
-        self.problem.setText(problems[0] if problems and chosen else "")
-        self.problem.setVisible(bool(self.problem.text()))
+        self.problem.tell(problems[0] if problems and chosen else "")

@@ -16,7 +16,7 @@ from napari_ppcmi._jobs import Job, Jobs
 from napari_ppcmi._protocol.bundles import CaseInfo
 from napari_ppcmi._protocol.images import MakeThumbnail, Thumbnail
 from napari_ppcmi._protocol.message import Failure, Step
-from napari_ppcmi._widgets.parts import button, wrapping
+from napari_ppcmi._widgets.parts import Note, button
 
 MOST_PICTURES = 40
 """So many images get a picture; a folder may hold thousands."""
@@ -47,7 +47,7 @@ class CaseList(QWidget):
         self.list.setToolTip("The images whose protected features would be written.")
         self.list.setIconSize(QSize(_SIDE, _SIDE))
         self.list.setFixedHeight(_ROWS_SHOWN * (_SIDE + 4) + 4)
-        self.note = wrapping(name="pictures_note")
+        self.note = Note("pictures_note")
         self.stop_button = button(
             "S&top the pictures", "stop_pictures", "Leave the rest without pictures.", self.stop
         )
@@ -158,8 +158,7 @@ class CaseList(QWidget):
             told = f"Making pictures: {pictured} of {wanted}."
         elif self.count() > MOST_PICTURES and pictured == wanted:
             told = f"{self.count()} images; the first {MOST_PICTURES} have a picture."
-        self.note.setText(told)
-        self.note.setVisible(bool(told))
+        self.note.tell(told)
         self.stop_button.setVisible(self._job is not None and not self._is_stopped)
 
 

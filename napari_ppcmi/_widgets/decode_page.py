@@ -17,14 +17,14 @@ from napari_ppcmi._overlay import (
     make_overlay,
     opened_layers,
 )
-from napari_ppcmi._protocol.bundles import OpenRevealed, Reveal, RevealedFile, RevealedMasks
+from napari_ppcmi._protocol.bundles import OpenRevealed, Reveal, RevealedMasks
 from napari_ppcmi._protocol.images import FrameChoice, Mask, OpenedImage, OpenImage
-from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.bundle_table import BundleTable
 from napari_ppcmi._widgets.docked import end_with_dock
+from napari_ppcmi._widgets.in_turn import InTurn
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.once_more import offer_again
-from napari_ppcmi._widgets.parts import button, listen, while_there, wrapping
+from napari_ppcmi._widgets.parts import button, listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
 from napari_ppcmi._widgets.training_parts import scrolled
 
@@ -49,7 +49,6 @@ class DecodePage(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         end_with_dock(self)
-        self._waiting: list[RevealedFile] = []
         self._shown: tuple[object, ...] = ()
         self.state = wrapping(name="site")
         self.replies = BundleTable(self._jobs, "replies", ("reply",))
@@ -64,6 +63,8 @@ class DecodePage(QWidget):
         self.results = ResultsTable(self._jobs)
         self.panel = JobPanel(self._jobs)
         self.results.failed.connect(self.panel.refuse)
+        self._turns = InTurn(self.panel, "laid over its image", [self.decode])
+        self._turns.finished.connect(self.finished)
         layout = scrolled(self)
         for widget in (self.state, self.replies, self.decode, self.panel, self.results):
             layout.addWidget(widget)
@@ -91,7 +92,7 @@ class DecodePage(QWidget):
 
     def _reveal(self, request: Reveal) -> None:
         job = self.panel.run(request, self._revealed, disable=[self.decode])
-        job.finished.connect(self._next)
+        job.finished.connect(self._turns.go_on)
         offer_again(self, job, request, self._reveal_again)
 
     def _reveal_again(self, request: Reveal, names: set[str]) -> None:
@@ -99,35 +100,24 @@ class DecodePage(QWidget):
         self._reveal(request.model_copy(update={"replies": refused}))
 
     def _revealed(self, result: RevealedMasks) -> None:
-        self._waiting += result.masks
-        if result.problems:
-            text = " ".join(p.failure.text for p in result.problems)
-            self.panel.show_failure(Failure(message=text))
-
-    def _next(self) -> None:
-        if not self._waiting:
-            self.finished.emit()
-            return
-        case = self._waiting.pop(0)
-        job = self._jobs.submit(OpenRevealed(case=case, device=self._jobs.session.device))
-        job.succeeded.connect(self._place)
-        job.failed.connect(self.panel.show_failure)
-        job.failed.connect(while_there(self, lambda _failure: self._next()))
+        for problem in result.problems:
+            self._turns.note_failure(problem.name, problem.failure)
+        for case in result.masks:
+            request = OpenRevealed(case=case, device=self._jobs.session.device)
+            self._turns.add(case.name, request, self._place)
 
     def _place(self, mask: Mask) -> None:
         kept = kept_layer(self._jobs.session.kept_layers, mask.source)
         image = find_image(self._viewer, mask, kept)
         if image is not None:
             self._overlay(image, mask)
-            self._next()
             return
-        job = self._jobs.submit(OpenImage(path=Path(mask.source)))
-        job.succeeded.connect(
-            while_there(self, lambda answer: self._open_and_overlay(answer, mask))
+        self._turns.add_step(
+            mask.name,
+            OpenImage(path=Path(mask.source)),
+            lambda answer: self._open_and_overlay(answer, mask),
+            lambda _failure: self._overlay(in_place(mask), mask),
         )
-        job.failed.connect(self.panel.show_failure)
-        job.failed.connect(while_there(self, lambda _: self._overlay(in_place(mask), mask)))
-        job.finished.connect(self._next)
 
     def _open_and_overlay(self, answer: OpenedImage | FrameChoice, mask: Mask) -> None:
         image = in_place(mask)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QWidget
 from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.keys import KeyInfo, LookAtKey, LookAtStudy, StudyInfo
 from napari_ppcmi._protocol.message import Request
-from napari_ppcmi._widgets.parts import FilePicker, plain, while_there
+from napari_ppcmi._widgets.parts import FilePicker, Note, while_there
 
 _SHORT = 12
 
@@ -25,8 +25,7 @@ class _DescribedPicker(FilePicker):
         super().__init__(name, tip, pattern, parent=parent)
         self._jobs = jobs
         self._looked_at: Path | None = None
-        self.about = plain(f"{name}_about")
-        self.about.hide()
+        self.about = Note(f"{name}_about", is_plain=True)
         column = self.layout()
         assert column is not None
         column.addWidget(self.about)
@@ -40,7 +39,7 @@ class _DescribedPicker(FilePicker):
 
     def _look(self, path: Path | None) -> None:
         self._looked_at = path
-        self._say("")
+        self.about.tell("")
         if path is not None:
             job = self._jobs.submit(self._request(path))
             show = while_there(self, partial(self._show, path))
@@ -49,11 +48,7 @@ class _DescribedPicker(FilePicker):
 
     def _show(self, path: Path, text: str) -> None:
         if path == self._looked_at:  # else another was chosen meanwhile
-            self._say(text)
-
-    def _say(self, text: str) -> None:
-        self.about.setText(text)
-        self.about.setVisible(bool(text))
+            self.about.tell(text)
 
     def _request(self, path: Path) -> Request:
         raise NotImplementedError

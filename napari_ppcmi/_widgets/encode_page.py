@@ -9,7 +9,6 @@ from weakref import ref
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QGridLayout,
@@ -35,11 +34,12 @@ from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.case_list import CaseList
 from napari_ppcmi._widgets.docked import end_with_dock
+from napari_ppcmi._widgets.in_turn import InTurn
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.noise_box import NoiseBox
 from napari_ppcmi._widgets.parts import FolderPicker, Section, button, listen, wrapping
 from napari_ppcmi._widgets.review_dialog import ReviewDialog
-from napari_ppcmi._widgets.training_parts import scrolled
+from napari_ppcmi._widgets.training_parts import chooser, scrolled
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.imaging import case_name
 from ppcmi_sf.training.fit_options import CROSS_FIT_FOLDS
@@ -73,11 +73,9 @@ class EncodePage(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         end_with_dock(self)
-        self._to_keep: list[tuple[LayerImage, Image]] = []
         self._offered: tuple[Path, str] | None = None
         self.dialog: ReviewDialog | None = None
         self._build()
-        self.panel.idle.connect(self._keep_next)
         listen(self, self._jobs.session.changed, self._show_session)
         self._show_session()
 
@@ -93,11 +91,7 @@ class EncodePage(QWidget):
         )
         for at, (text, name, tip, slot) in enumerate(chosen_from):
             sources.addWidget(button(text, name, tip, slot), at // 2, at % 2)
-        self.purpose = QComboBox(objectName="purpose")
-        self.purpose.setToolTip("What the files are for.")
-        self.purpose.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.purpose = chooser("purpose", "What the files are for.")
         for text, purpose in _PURPOSES:
             self.purpose.addItem(text, purpose)
         self.purpose.currentIndexChanged.connect(
@@ -131,6 +125,7 @@ class EncodePage(QWidget):
             self.start_review,
         )
         self.panel = JobPanel(self._jobs)
+        self._turns = InTurn(self.panel, "taken", [self.review])
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapAllRows)
         form.addRow("&Purpose", self.purpose)
@@ -183,16 +178,19 @@ class EncodePage(QWidget):
         except PPCMIError as error:
             self.panel.refuse(error.message, error.hint)
             return
-        files = []
+        files, site = [], self._jobs.session.site
         for image, layer in read:
             path = Path(image.source)
             if image.source and path.exists() and not image.is_part:
                 files.append(CaseInfo(name=case_name(path), image=path))
+            elif site is not None:
+                self._keep(image, layer, site.folder)
             else:
-                self._to_keep.append((image, layer))
+                self.panel.refuse(
+                    "No site is open.", "Unlock your key on the Key page first.", is_locked=True
+                )
         self.cases.add(files)
-        if self.panel.job is None:  # else when it has ended
-            self._keep_next()
+        self._turns.go_on()
 
     def add_paths(self, paths: list[Path]) -> None:
         """Take files and folders."""
@@ -265,21 +263,11 @@ class EncodePage(QWidget):
             text = " ".join(one.failure.text for one in problems)
             self.panel.show_failure(Failure(message=f"{len(problems)} left out. {text}"))
 
-    def _keep_next(self) -> None:
-        site = self._jobs.session.site
-        if not self._to_keep:
-            return
-        if site is None:
-            self._to_keep.clear()
-            self.panel.refuse(
-                "No site is open.", "Unlock your key on the Key page first.", is_locked=True
-            )
-            return
-        image, layer = self._to_keep.pop(0)
+    def _keep(self, image: LayerImage, layer: Image, folder: Path) -> None:
         request = KeepLayer(
             arrays=(image.data,),
             name=image.name,
-            folder=site.folder / "layers",
+            folder=folder / "layers",
             spacing=image.geometry.spacing,
             has_physical_size=image.geometry.has_physical_size,
         )
@@ -288,8 +276,7 @@ class EncodePage(QWidget):
             self._jobs.session.kept_layers[str(case.image)] = ref(layer), image.frame
             self.cases.add([case])
 
-        job = self.panel.run(request, kept, disable=[self.review])
-        job.cancelled.connect(self._to_keep.clear)
+        self._turns.add(image.name, request, kept)
 
     def _show_session(self) -> None:
         session = self._jobs.session

@@ -18,7 +18,14 @@ from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.log_dialog import LogDialog
 from napari_ppcmi._widgets.once_more import offer_again
-from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
+from napari_ppcmi._widgets.parts import (
+    FolderPicker,
+    accept_files,
+    button,
+    dropped_files,
+    listen,
+    wrapping,
+)
 from napari_ppcmi._widgets.share_dialog import NOT_NEEDED, ShareDialog
 from napari_ppcmi._widgets.training_parts import scrolled
 
@@ -156,14 +163,11 @@ class ExchangePage(QWidget):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Take files alone."""
-        if event.mimeData().hasUrls():
-            event.acceptProposedAction()
+        accept_files(event)
 
     def dropEvent(self, event: QDropEvent) -> None:
         """Take in what was dropped."""
-        urls = event.mimeData().urls()
-        self.take_in([Path(url.toLocalFile()) for url in urls if url.isLocalFile()])
-        event.acceptProposedAction()
+        self.take_in(dropped_files(event))
 
     def _map(self, request: MapHere, _names: Iterable[str] = ()) -> None:
         job = self.panel.run(request, self._mapped, disable=[self.map_here])

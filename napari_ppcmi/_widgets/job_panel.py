@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 
 from napari_ppcmi._jobs import Job, Jobs
 from napari_ppcmi._protocol.message import Failure, Request, Step
-from napari_ppcmi._widgets.parts import Section, listen, plain, while_there
+from napari_ppcmi._widgets.parts import Note, Section, listen, plain, while_there
 from ppcmi_sf.errors import KeyFileError, PPCMIError
 
 _STEPS = 1000
@@ -70,7 +70,7 @@ class JobPanel(QWidget):
         self.cancel = QPushButton("&Cancel", objectName="cancel")
         self.cancel.setToolTip("Stop within two seconds. Nothing half-written stays.")
         self.cancel.clicked.connect(self._cancel)
-        self.error = plain("error")
+        self.error = Note("error", is_plain=True)
         self.details = Section("Details", "For a report to the developers; it names no patient.")
         self._details_text = plain("details")
         self.details.addWidget(self._details_text)
@@ -131,8 +131,7 @@ class JobPanel(QWidget):
     def show_failure(self, failure: Failure) -> None:
         """Say what went wrong and what to do; details are folded away."""
         self._is_of_key = failure.kind == KeyFileError.__name__
-        self.error.setText(failure.text)
-        self.error.show()
+        self.error.tell(failure.text)
         self._details_text.setText(failure.details)
         self.details.setVisible(bool(failure.details))
 
@@ -150,8 +149,7 @@ class JobPanel(QWidget):
     def clear(self) -> None:
         """Take away the last error."""
         self._is_of_key = False
-        self.error.clear()
-        self.error.hide()
+        self.error.tell("")
         self.details.hide()
         self.details.collapse(animate=False)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import appdirs
 from pydantic import SecretStr
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
@@ -19,7 +18,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ppcmi._jobs import jobs_for
-from napari_ppcmi._preferences import PLUGIN
 from napari_ppcmi._protocol.keys import DemoSite, ExportCard, PrepareDemo, Unlock, Unlocked
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.contacts_panel import ContactsPanel
@@ -42,6 +40,8 @@ from napari_ppcmi._widgets.parts import (
     wrapping,
 )
 from napari_ppcmi._widgets.training_parts import scrolled
+from ppcmi_sf.errors import PPCMIError
+from ppcmi_sf.user_folders import user_data_folder
 
 
 class KeyPage(QWidget):
@@ -194,7 +194,11 @@ class KeyPage(QWidget):
 
     def use_demo(self) -> None:
         """Set up the demo site, if it is not there yet, and unlock it."""
-        folder = Path(appdirs.user_data_dir(PLUGIN, appauthor=False)) / "demo"
+        try:
+            folder = user_data_folder() / "demo"
+        except PPCMIError as error:
+            self.panel.refuse(error.message, error.hint)
+            return
         self.panel.run(PrepareDemo(folder=folder), self._demo, disable=[self.open, self.demo])
 
     def _demo(self, demo: DemoSite) -> None:

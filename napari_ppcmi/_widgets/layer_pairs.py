@@ -14,7 +14,7 @@ from napari_ppcmi._overlay import in_file_axes, is_part_of_file, layer_path
 from napari_ppcmi._protocol.bundles import CaseInfo
 from napari_ppcmi._protocol.images import CompareLabels, LabelsCompared
 from napari_ppcmi._protocol.message import Failure
-from napari_ppcmi._widgets.parts import button, listen, wrapping
+from napari_ppcmi._widgets.parts import Note, button, listen
 from napari_ppcmi._widgets.training_parts import chooser, named, wrapped_form
 from ppcmi_sf.imaging import case_name
 
@@ -50,7 +50,7 @@ class LayerPairs(QWidget):
         self._is_comparing = False
         self.image = chooser("image_layer", "The image of a pair.")
         self.labels = chooser("labels_layer", "The structures drawn on that image.")
-        self.problem = wrapping(name="pair_problem")
+        self.problem = Note("pair_problem")
         tip = "Train with these two layers."
         self.add = button("&Add pair", "add_pair", tip, self.add_pair, icon="plus")
         tip = "Take the chosen pair out of the list."
@@ -92,7 +92,7 @@ class LayerPairs(QWidget):
         if image is None or mask is None:
             return  # the button is off then
         if any(one.image == image for one in self.cases):
-            self._tell(f"{image.name} is in the list already.")
+            self.problem.tell(f"{image.name} is in the list already.")
             return
         name, number = case_name(image), 2
         while any(one.name == name for one in self.cases):
@@ -123,7 +123,7 @@ class LayerPairs(QWidget):
         self._is_comparing = False
         self._judge()
         if problem:
-            self._tell(problem)
+            self.problem.tell(problem)
             return
         self._pairs.append(pair)
         image, mask = pair.case.image, pair.case.mask
@@ -185,12 +185,8 @@ class LayerPairs(QWidget):
             problems.append(
                 f"'{layer.name}' {why}: save it (File, Save Selected Layers), then open that file."
             )
-        self._tell(" ".join(problems))
+        self.problem.tell(" ".join(problems))
         self.add.setEnabled(not problems and not self._is_comparing)
-
-    def _tell(self, problem: str) -> None:
-        self.problem.setText(problem)
-        self.problem.setVisible(bool(problem))
 
 
 def _unsaved(layer: str, file: str) -> str:

@@ -37,6 +37,7 @@ from napari_ppcmi._widgets.described_pickers import StudyPicker
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.members_table import MembersTable
 from napari_ppcmi._widgets.parts import (
+    Note,
     Section,
     ask_file,
     ask_new_file,
@@ -84,8 +85,7 @@ class MembershipDialog(QDialog):
         self.study.chosen.connect(self._look)
         self.state = plain("membership")
         self.members = MembersTable()
-        self.told = plain("told")
-        self.told.hide()
+        self.told = Note("told", is_plain=True)
         self._arrange()
         site = jobs.session.site
         if site is not None:
@@ -268,8 +268,7 @@ class MembershipDialog(QDialog):
         return self.study.path
 
     def _tell(self, text: str) -> None:
-        self.told.setText(text)
-        self.told.show()
+        self.told.tell(text)
 
     def _ask_list(self, study: Path) -> Path | None:
         return self._ask_new_file("Write the list", f"{study.stem}.ppcmimembers", _LISTS)

@@ -22,7 +22,7 @@ from napari_ppcmi._jobs import Jobs
 from napari_ppcmi._protocol.keys import StudyInfo
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._protocol.training import NewStudy
-from napari_ppcmi._widgets.parts import FilePicker, finish_buttons, open_at, wrapping
+from napari_ppcmi._widgets.parts import FilePicker, Note, finish_buttons, open_at, wrapping
 from napari_ppcmi._widgets.study_fields import BrightnessFields, NetworkSettings
 from napari_ppcmi._widgets.training_parts import (
     add_foot,
@@ -103,8 +103,7 @@ class NewStudyDialog(QDialog):
         tip = "The file that you then give to all partners."
         self.file = FilePicker("study_file", tip, "Studies (*.yaml)", new=True)
         self.arrangement = QButtonGroup(self)
-        self.error = wrapping(name="study_error")
-        self.error.hide()
+        self.error = Note("study_error")
         kinds = QDialogButtonBox.StandardButton
         self.buttons = QDialogButtonBox(kinds.Save | kinds.Cancel)
         self.buttons.accepted.connect(self.save)
@@ -168,8 +167,7 @@ class NewStudyDialog(QDialog):
         self._refuse(failure.text)
 
     def _refuse(self, text: str) -> None:
-        self.error.setText(text)
-        self.error.show()
+        self.error.tell(text)
 
 
 def _label(text: str, field: QWidget) -> QLabel:

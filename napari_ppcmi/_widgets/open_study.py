@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +30,11 @@ from napari_ppcmi._protocol.images import (
     OpenKeptMask,
     SeriesList,
 )
-from napari_ppcmi._protocol.message import Failure, Request
 from napari_ppcmi._widgets.docked import end_with_dock
+from napari_ppcmi._widgets.in_turn import InTurn
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.part_chooser import PartChooser, of_series
-from napari_ppcmi._widgets.parts import button, left_undone, listen, wrapping
+from napari_ppcmi._widgets.parts import Note, accept_files, button, dropped_files, listen, wrapping
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -61,9 +61,6 @@ class OpenStudy(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         end_with_dock(self)
-        self._waiting: list[tuple[OpenImage | ListSeries, str]] = []
-        self._failures: list[tuple[str, Failure]] = []
-        self._asked = 0
         self.setAcceptDrops(True)
         self._build()
         session = self._jobs.session
@@ -81,7 +78,7 @@ class OpenStudy(QWidget):
         self.parts = PartChooser()
         self.parts.chosen.connect(self._open_part)
         self.panel = JobPanel(self._jobs)
-        self.note = wrapping(name="note")
+        self.note = Note("note")
         self.kept = _list("kept", "Masks that were saved by themselves; the newest first.")
         self.kept_button = button(
             "&Open", "open_kept", "Lay the chosen mask over its image.", self._open_kept
@@ -98,56 +95,31 @@ class OpenStudy(QWidget):
         for widget in (self.kept_title, self.kept, self.kept_button):
             layout.addWidget(widget)
         layout.addStretch()
-        self.note.hide()
-        self._buttons = [self.file_button, self.folder_button, self.parts, self.kept_button]
+        buttons = [self.file_button, self.folder_button, self.parts, self.kept_button]
+        self._turns = InTurn(self.panel, "opened", buttons)
 
     def open(self, paths: list[Path]) -> None:
         """Open files and DICOM folders, one after another."""
         for path in paths:
-            request = ListSeries(folder=path) if path.is_dir() else OpenImage(path=path)
-            self._waiting.append((request, ""))
-        self._asked += len(paths)
-        if self.panel.job is None:
-            self._next()
-
-    def _next(self) -> None:
-        if not self._waiting:
-            if self._failures and self._asked > 1:
-                self.panel.show_failure(left_undone(self._failures, self._asked, "opened"))
-            self._failures, self._asked = [], 0
-            return
-        request, told = self._waiting.pop(0)
-        if isinstance(request, ListSeries):
-            folder = request.folder
-            self._run(request, lambda found: self._choose_series(folder, found), folder.name)
-        else:
-            name = request.name or request.path.name
-            self._run(request, lambda answer: self._take(answer, told), name)
-
-    def _run(self, request: Request, done: Callable[..., None], name: str) -> None:
-        job = self.panel.run(request, done, disable=self._buttons)
-        job.cancelled.connect(self._stop)
-        job.failed.connect(lambda failure: self._failures.append((name, failure)))
-        job.finished.connect(self._next)
-
-    def _stop(self) -> None:
-        """Leave the rest alone; of what is not done, the user knows."""
-        self._asked -= len(self._waiting) + 1
-        self._waiting.clear()
+            if path.is_dir():
+                listed = partial(self._choose_series, path)
+                self._turns.add(path.name, ListSeries(folder=path), listed)
+            else:
+                self._turns.add(path.name, OpenImage(path=path), partial(self._take, ""))
+        self._turns.go_on()
 
     def _choose_series(self, folder: Path, found: SeriesList) -> None:
         if len(found.series) == 1:
-            self._waiting.insert(0, of_series(folder, found.series[0], 1))
+            request, told = of_series(folder, found.series[0], 1)
+            self._turns.add_step(_name_of(request), request, partial(self._take, told))
         else:
             self.parts.ask_series(folder, found)
 
     def _open_part(self, request: OpenImage, told: str) -> None:
-        self._waiting.append((request, told))
-        self._asked += 1
-        if self.panel.job is None:
-            self._next()
+        self._turns.add(_name_of(request), request, partial(self._take, told))
+        self._turns.go_on()
 
-    def _take(self, answer: OpenedImage | FrameChoice, told: str) -> None:
+    def _take(self, told: str, answer: OpenedImage | FrameChoice) -> None:
         if isinstance(answer, FrameChoice):
             self.parts.ask_frame(answer)
         else:
@@ -159,9 +131,7 @@ class OpenStudy(QWidget):
             self._viewer.add_layer(layer)
         if is_first:
             look_in_plane(self._viewer, layer, geometry)
-        note = f"{told} {_OBLIQUE if is_oblique(geometry) else ''}".strip()
-        self.note.setText(note)
-        self.note.setVisible(bool(note))
+        self.note.tell(f"{told} {_OBLIQUE if is_oblique(geometry) else ''}".strip())
         self._jobs.say(f"Opened {image.name}.")
 
     def _list_kept(self) -> None:
@@ -193,8 +163,8 @@ class OpenStudy(QWidget):
         item = self.kept.currentItem()
         if item is not None:
             path = item.data(Qt.ItemDataRole.UserRole)
-            self._asked += 1
-            self._run(OpenKeptMask(path=path), self._show_mask, path.name)
+            self._turns.add(path.name, OpenKeptMask(path=path), self._show_mask)
+            self._turns.go_on()
 
     def _show_mask(self, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity
@@ -210,18 +180,17 @@ class OpenStudy(QWidget):
         if name:
             self.open([Path(name)])
 
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Take files."""
-        data = None if event is None else event.mimeData()
-        if event is not None and data is not None and data.hasUrls():
-            event.acceptProposedAction()
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        """Take files alone."""
+        accept_files(event)
 
-    def dropEvent(self, event: QDropEvent | None) -> None:
+    def dropEvent(self, event: QDropEvent) -> None:
         """Open the files that were dropped."""
-        data = None if event is None else event.mimeData()
-        if event is not None and data is not None:
-            event.acceptProposedAction()
-            self.open([Path(url.toLocalFile()) for url in data.urls() if url.isLocalFile()])
+        self.open(dropped_files(event))
+
+
+def _name_of(request: OpenImage) -> str:
+    return request.name or request.path.name
 
 
 def _list(name: str, tip: str) -> QListWidget:

@@ -9,6 +9,7 @@ from typing import Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QDialogButtonBox,
     QFileDialog,
@@ -25,7 +26,6 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.icons import draw_icon, follow_text, set_icon
 
 _OF_SCREEN = 0.9
@@ -50,19 +50,49 @@ def while_there(widget: QWidget, slot: Callable[..., object]) -> Callable[..., N
 def wrapping(text: str = "", name: str = "") -> QLabel:
     """A label that wraps and never makes a dock wider."""
     label = QLabel(text, objectName=name)
+    _wrap(label)
+    return label
+
+
+def _wrap(label: QLabel) -> None:
     label.setWordWrap(True)
     policy = QSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     policy.setHeightForWidth(True)  # a new policy has not got it; without it a long text is cut off
     label.setSizePolicy(policy)
-    return label
 
 
 def plain(name: str) -> QLabel:
     """A wrapping label for what others may have written: shown as it is, and to be selected."""
     label = wrapping(name=name)
+    _show_as_it_is(label)
+    return label
+
+
+def _show_as_it_is(label: QLabel) -> None:
     label.setTextFormat(Qt.TextFormat.PlainText)
     label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-    return label
+
+
+class Note(QLabel):
+    """A wrapping label that is there for as long as it says something.
+
+    Parameters
+    ----------
+    is_plain
+        Whether others may have written what it says; see :func:`plain`.
+    """
+
+    def __init__(self, name: str, *, is_plain: bool = False) -> None:
+        super().__init__(objectName=name)
+        _wrap(self)
+        if is_plain:
+            _show_as_it_is(self)
+        self.hide()
+
+    def tell(self, text: str) -> None:
+        """Say this, or nothing."""
+        self.setText(text)
+        self.setVisible(bool(text))
 
 
 def show_only(table: QTableWidget, headings: Sequence[str]) -> None:
@@ -74,31 +104,6 @@ def show_only(table: QTableWidget, headings: Sequence[str]) -> None:
     assert rows is not None and columns is not None
     rows.hide()
     columns.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-
-
-def left_undone(failures: Sequence[tuple[str, Failure]], asked: int, done: str) -> Failure:
-    """What to tell at the end of a queue: how many failed, which, and why.
-
-    Parameters
-    ----------
-    failures
-        The name of each, and what went wrong.
-    asked
-        How many there were in all.
-    done
-        What was to be done with them: "opened".
-    """
-    names: dict[str, list[str]] = {}
-    for name, failure in failures:
-        names.setdefault(failure.text, []).append(name)
-    why = " ".join(f"{', '.join(of)}: {text}" for text, of in names.items())
-    details = "\n".join(dict.fromkeys(one.details for _, one in failures if one.details))
-    others = "; the others were" if len(failures) < asked else ""
-    return Failure(
-        message=f"{len(failures)} of {asked} could not be {done}{others}.",
-        hint=why,
-        details=details,
-    )
 
 
 def button(
@@ -281,6 +286,18 @@ def ask_file(parent: QWidget, title: str, start: str, pattern: str) -> str:
 def ask_new_file(parent: QWidget, title: str, start: str, pattern: str) -> str:
     """Let the user choose where a file is written; empty if they changed their mind."""
     return QFileDialog.getSaveFileName(parent, title, start, pattern)[0]
+
+
+def accept_files(event: QDragEnterEvent) -> None:
+    """Let files be dropped, and nothing else."""
+    if event.mimeData().hasUrls():
+        event.acceptProposedAction()
+
+
+def dropped_files(event: QDropEvent) -> list[Path]:
+    """Files and folders that were dropped."""
+    event.acceptProposedAction()
+    return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
 
 
 def sure(parent: QWidget, question: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,9 +31,11 @@ from napari_ppcmi._protocol.images import Mask, SaveMask, Segment
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.alignment_box import AlignmentBox
 from napari_ppcmi._widgets.docked import end_with_dock
+from napari_ppcmi._widgets.in_turn import InTurn
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import left_undone, listen, wrapping
+from napari_ppcmi._widgets.parts import listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
+from napari_ppcmi._widgets.training_parts import chooser
 from ppcmi_sf.errors import PPCMIError
 
 if TYPE_CHECKING:
@@ -54,14 +57,13 @@ class _Asked:
     ----------
     layer, data
         Where it is from, and the array that the layer showed.
-    image, request
+    image
         As it was when the button was pressed.
     """
 
     layer: Image
     data: Any
     image: LayerImage
-    request: Segment
 
     def image_in(self, viewer: Any) -> LayerImage:
         """The image with the name and the place of by now, where the layer shows it still."""
@@ -92,10 +94,7 @@ class SegmentWidget(QWidget):
         self._jobs = jobs_for(napari_viewer)
         self._jobs.attach(self)
         end_with_dock(self)
-        self._waiting: list[_Asked] = []
-        self._failures: list[tuple[str, Failure]] = []
         self._unsaved: list[tuple[str, str]] = []
-        self._asked = 0
         self._build()
         layers, events = napari_viewer.layers, napari_viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered, events.renamed):
@@ -108,11 +107,8 @@ class SegmentWidget(QWidget):
 
     def _build(self) -> None:
         self.site = wrapping(name="site")
-        self.image = QComboBox(objectName="image")
-        self.image.setToolTip("The image that gets a mask. Several can be selected in the list.")
-        self.image.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        tip = "The image that gets a mask. Several can be selected in the list."
+        self.image = chooser("image", tip)
         self.axis = QComboBox(objectName="axis")
         self.axis.setToolTip("Volumes are segmented slice by slice: along which axis?")
         for text, axis in _AXES:
@@ -126,6 +122,8 @@ class SegmentWidget(QWidget):
         self.results = ResultsTable(self._jobs)
         self.panel = JobPanel(self._jobs)
         self.results.failed.connect(self.panel.refuse)
+        self._turns = InTurn(self.panel, "segmented", [self.button])
+        self._turns.finished.connect(self._end)
         self.alignment = AlignmentBox(self._jobs, self.panel, [self.button])
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
@@ -153,12 +151,11 @@ class SegmentWidget(QWidget):
             self.panel.refuse(error.message, error.hint)
             return
         # All at once: axis and site may be changed while the first ones are segmented.
-        self._waiting = [
-            _Asked(layer, layer.data, image, self._request(image))
-            for layer, image in zip(chosen, images, strict=True)
-        ]
-        self._failures, self._unsaved, self._asked = [], [], len(images)
-        self._next()
+        self._unsaved = []
+        for layer, image in zip(chosen, images, strict=True):
+            asked = _Asked(layer, layer.data, image)
+            self._turns.add(image.name, self._request(image), partial(self._show, asked))
+        self._turns.go_on()
 
     def _chosen(self) -> list[Image]:
         images = _images(self._viewer)
@@ -183,29 +180,10 @@ class SegmentWidget(QWidget):
             keep_in=session.masks_folder,
         )
 
-    def _next(self) -> None:
-        if not self._waiting:
-            self._tell_at_the_end()
-            self.finished.emit()
-            return
-        asked = self._waiting.pop(0)
-        job = self.panel.run(
-            asked.request, lambda mask: self._show(asked, mask), disable=[self.button]
-        )
-        job.cancelled.connect(self._stop)
-        job.failed.connect(lambda failure: self._failures.append((asked.image.name, failure)))
-        job.finished.connect(self._next)
-
-    def _tell_at_the_end(self) -> None:
-        if self._failures and self._asked > 1:
-            self.panel.show_failure(left_undone(self._failures, self._asked, "segmented"))
-        elif self._unsaved:
+    def _end(self) -> None:
+        if self._unsaved and not self._turns.failures:
             self.panel.show_failure(_not_saved(self._unsaved))
-
-    def _stop(self) -> None:
-        """Leave the rest alone; of what is not done, the user knows."""
-        self._asked -= len(self._waiting) + 1
-        self._waiting.clear()
+        self.finished.emit()
 
     def _show(self, asked: _Asked, mask: Mask) -> None:
         opacity = self._jobs.session.preferences.mask_opacity

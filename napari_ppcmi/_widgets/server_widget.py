@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.loss_curve import LossCurve
 from napari_ppcmi._widgets.once_more import offer_again
-from napari_ppcmi._widgets.parts import FolderPicker, button, listen, wrapping
+from napari_ppcmi._widgets.parts import FolderPicker, Note, button, listen, wrapping
 from napari_ppcmi._widgets.training_parts import (
     TrainingSettings,
     add_picker,
@@ -105,8 +106,7 @@ class ServerWidget(QWidget):
         self.panel = JobPanel(self._jobs, pausable=True)
         self.panel.progressed.connect(self.curve.add)
         self.panel.idle.connect(self._show_buttons)
-        self.summary = wrapping(name="summary")
-        self.summary.hide()
+        self.summary = Note("summary")
 
     def _make_use_fields(self) -> None:
         self.queries = FolderPicker("queries", "The files that sites want masks for.")
@@ -230,7 +230,9 @@ class ServerWidget(QWidget):
     def _run(self, request: Request, done: Callable[..., None]) -> None:
         self.summary.hide()
         buttons = [self.train, self.join, self.answer, self.publish]
-        job = self.panel.run(request, done, disable=buttons, cancelled=self._tell_cancelled)
+        job = self.panel.run(
+            request, done, disable=buttons, cancelled=partial(self.summary.tell, _CANCELLED)
+        )
         offer_again(self, job, request, lambda anew, _names: self._run(anew, done))
         self.panel.pause.setVisible(isinstance(request, TrainServer | JoinServer))
 
@@ -245,24 +247,17 @@ class ServerWidget(QWidget):
         told = f"{what} {pairs}."
         if trained.loss is not None:
             told += f" Its error on cases set apart is {trained.loss:.3g}; the lower, the better."
-        self._tell(told)
+        self.summary.tell(told)
 
     def _answered(self, result: BatchResult) -> None:
         told = f"Answers written: {len(result.written)}."
         if result.skipped:
             told += f" Answered before: {len(result.skipped)}."
-        self._tell(f"{told}\n{left_out(result.problems)}".strip())
+        self.summary.tell(f"{told}\n{left_out(result.problems)}".strip())
 
     def _published(self, result: BatchResult) -> None:
         names = ", ".join(path.name for path in result.written)
-        self._tell(f"The network is written: {names}. Send it to the site.")
-
-    def _tell_cancelled(self) -> None:
-        self._tell(_CANCELLED)
-
-    def _tell(self, text: str) -> None:
-        self.summary.setText(text)
-        self.summary.show()
+        self.summary.tell(f"The network is written: {names}. Send it to the site.")
 
     def _show_session(self) -> None:
         session = self._jobs.session

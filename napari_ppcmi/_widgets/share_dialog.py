@@ -12,7 +12,7 @@ from napari_ppcmi._protocol.bundles import SavedShare, WriteShare
 from napari_ppcmi._protocol.joining import LookAtMembership, MembershipInfo
 from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
 from napari_ppcmi._widgets.job_panel import JobPanel
-from napari_ppcmi._widgets.parts import FilePicker, plain, tab_as_they_stand, wrapping
+from napari_ppcmi._widgets.parts import FilePicker, Note, tab_as_they_stand, wrapping
 from napari_ppcmi._widgets.training_parts import add_picker, chooser, wrapped_form
 
 WHAT_IT_IS = (
@@ -46,8 +46,7 @@ class ShareDialog(QDialog):
             f"Shares (*{_SUFFIX})",
             new=True,
         )
-        self.written = plain("share_written")
-        self.written.hide()
+        self.written = Note("share_written", is_plain=True)
         self.panel = JobPanel(jobs)
         self.write = QPushButton("&Write the share", objectName="write_share")
         self.write.clicked.connect(self.write_share)
@@ -114,10 +113,9 @@ class ShareDialog(QDialog):
             self.server.setCurrentIndex(at)
 
     def _show_written(self, share: SavedShare) -> None:
-        self.written.setText(
+        self.written.tell(
             f"Wrote {share.file} (key epoch {share.epoch}, id {share.key_id}).\n"
             f"Only '{share.recipient.name}' can open it, whose fingerprint is: "
             f"{share.recipient.words}"
         )
-        self.written.show()
         self._jobs.session.arrived.emit("outbox")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from qtpy.QtWidgets import (
@@ -20,7 +21,7 @@ from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.layer_pairs import LayerPairs
 from napari_ppcmi._widgets.loss_curve import LossCurve
 from napari_ppcmi._widgets.new_study_dialog import NewStudyDialog
-from napari_ppcmi._widgets.parts import FolderPicker, button, wrapping
+from napari_ppcmi._widgets.parts import FolderPicker, Note, button, wrapping
 from napari_ppcmi._widgets.training_parts import (
     TrainingSettings,
     add_picker,
@@ -106,8 +107,7 @@ class TrainWidget(QWidget):
         self.curve.hide()
         self.panel = JobPanel(self._jobs, pausable=True)
         self.panel.progressed.connect(self.curve.add)
-        self.summary = wrapping(name="summary")
-        self.summary.hide()
+        self.summary = Note("summary")
         self.use: QPushButton = button(
             "&Use this site", "use_site", "Take its folder on the Key page.", self.use_site
         )
@@ -161,7 +161,12 @@ class TrainWidget(QWidget):
         self.curve.show()
         self.summary.hide()
         self.use.hide()
-        self.panel.run(request, self._done, disable=[self.train], cancelled=self._tell_cancelled)
+        self.panel.run(
+            request,
+            self._done,
+            disable=[self.train],
+            cancelled=partial(self.summary.tell, _CANCELLED),
+        )
 
     def _request(self) -> TrainSite | None:
         """What to do, or ``None`` after saying what is missing."""
@@ -209,16 +214,9 @@ class TrainWidget(QWidget):
 
     def _done(self, trained: SiteTrained) -> None:
         self._trained = trained
-        self._tell(_summary(trained))
+        self.summary.tell(_summary(trained))
         self.use.setEnabled(True)
         self.use.show()
-
-    def _tell_cancelled(self) -> None:
-        self._tell(_CANCELLED)
-
-    def _tell(self, text: str) -> None:
-        self.summary.setText(text)
-        self.summary.show()
 
     def _show_source(self) -> None:
         self.data.setVisible(self.from_folder.isChecked())

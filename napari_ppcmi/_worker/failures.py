@@ -27,6 +27,12 @@ def failure_of(error: Exception) -> Failure:
             hint="Close other programs or images, then try again.",
             kind=OUT_OF_MEMORY,
         )
+    if isinstance(error, ImportError):
+        return _unforeseen(
+            error,
+            message="A library that the plugin needs cannot be loaded.",
+            hint="Install the plugin anew, then start napari again; 'ppcmi doctor' tells more.",
+        )
     return _unforeseen(error)
 
 
@@ -37,15 +43,20 @@ def _is_short_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or any(words in told for words in _TOLD_OF_MEMORY)
 
 
-def _unforeseen(error: Exception) -> Failure:
+def _unforeseen(
+    error: Exception,
+    message: str = "Something went wrong inside the plugin; your files are as they were.",
+    hint: str = "Try again. If it happens again, report it with the details "
+    "(they name no patient).",
+) -> Failure:
     """Kinds and places alone: messages of unforeseen errors may hold anything."""
     places = [
         f"{frame.filename.rsplit('site-packages', 1)[-1]}:{frame.lineno} in {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)
     ]
     return Failure(
-        message="Something went wrong inside the plugin; your files are as they were.",
-        hint="Try again. If it happens again, report it with the details (they name no patient).",
+        message=message,
+        hint=hint,
         details="\n".join([type(error).__name__, *places]),
         kind=type(error).__name__,
     )

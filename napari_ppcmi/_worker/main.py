@@ -24,6 +24,7 @@ from napari_ppcmi._protocol.keys import Lock, Unlock
 from napari_ppcmi._protocol.message import (
     EVENT_WRITING,
     EVENT_WRITTEN,
+    EXIT_OTHER_VERSION,
     Answer,
     Failure,
     Request,
@@ -86,17 +87,23 @@ class Worker:
 
     def _warm_up(self) -> None:
         """Import what every job needs, while nobody waits for it."""
-        import ppcmi_sf.workflows.segment  # noqa: F401
-        from ppcmi_sf.device import choose_device, describe_device
+        device = ""
+        with suppress(ImportError, OSError):  # told by the first job that needs it
+            import ppcmi_sf.workflows.segment  # noqa: F401
+            from ppcmi_sf.device import choose_device, describe_device
 
-        self._wire.send({"event": "ready", "device": describe_device(choose_device())})
+            device = describe_device(choose_device())
+        self._wire.send({"event": "ready", "device": device})
 
     def _receive(self) -> None:
+        code = 0  # napari is gone
         try:
             while True:
                 self._take(self._wire.receive())
+        except (KeyError, ValueError):
+            code = EXIT_OTHER_VERSION
         finally:
-            os._exit(0)  # napari is gone, or speaks another version: nobody waits any more
+            os._exit(code)  # nobody waits any more
 
     def _take(self, frame: Frame) -> None:
         head, number = frame.head, int(frame.head["job"])
@@ -105,7 +112,7 @@ class Worker:
             assert isinstance(request, Request)
             ticket = self._tickets[number] = _Ticket(number, request)
             if isinstance(request, Unlock | Lock):  # whatever comes after it relies on it
-                self._reply(ticket, self._result_of(ticket))
+                self._answer(ticket)
                 return
             (self._quick if request.quick else self._jobs).put(ticket)
             return
@@ -134,8 +141,10 @@ class Worker:
 
     def _answer_quick(self) -> None:
         while True:
-            ticket = self._quick.get()
-            self._reply(ticket, self._result_of(ticket))
+            self._answer(self._quick.get())
+
+    def _answer(self, ticket: _Ticket) -> None:
+        self._reply(ticket, self._result_of(ticket))
 
     def _run(self, ticket: _Ticket) -> None:
         if ticket.number not in self._tickets:

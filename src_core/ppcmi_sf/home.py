@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import appdirs
 from pydantic import SecretStr
 
 from ppcmi_sf.cards import ContactCard
@@ -26,6 +25,7 @@ from ppcmi_sf.registry import (
     Memberships,
     Registry,
 )
+from ppcmi_sf.user_folders import user_data_folder
 
 VARIABLE = "PPCMI_HOME"
 IDENTITY_FILE = "identity.ppcmiid"
@@ -33,9 +33,15 @@ REGISTRY_FILE = "registry.sqlite"
 
 
 def default_home() -> Path:
-    """The folder that ``PPCMI_HOME`` names, else the user's data folder."""
+    """The folder that ``PPCMI_HOME`` names, else the user's data folder.
+
+    Raises
+    ------
+    ResourceError
+        Neither is known.
+    """
     named = os.environ.get(VARIABLE)
-    return Path(named) if named else Path(appdirs.user_data_dir("napari-ppcmi", appauthor=False))
+    return Path(named) if named else user_data_folder()
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,11 @@ class Home:
     def identity_file(self) -> Path:
         """The identity, under a passphrase."""
         return self.root / IDENTITY_FILE
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether somebody has made an identity here."""
+        return os.path.isfile(self.identity_file)  # noqa: PTH113 - Path.is_file may raise
 
     @property
     def has_registry(self) -> bool:
@@ -125,7 +136,7 @@ class Home:
         return self
 
     def _require_identity(self) -> None:
-        if not os.path.isfile(self.identity_file):  # noqa: PTH113 - Path.is_file may raise
+        if not self.has_identity:
             raise KeyFileError(
                 f"{self.root}: there is no identity here yet.",
                 hint="Make one with 'ppcmi identity new --name SITE', or name another folder with "

@@ -47,14 +47,11 @@ class NoiseAccount:
     ----------
     mu
         Of Gaussian differential privacy: how many standard deviations apart two images can lie.
-    rho
-        Of zero-concentrated differential privacy (Bun and Steinke, TCC 2016): ``μ² / 2``.
     epsilon, delta
         The tightest ε of the Gaussian mechanism at this δ (Balle and Wang, ICML 2018).
     """
 
     mu: float
-    rho: float
     epsilon: float
     delta: float
 
@@ -113,7 +110,7 @@ class LatentNoise:
         text = f"ppcmi-latent-noise/{self.seed}/{next(self._drawn)}"
         return hashlib.sha256(text.encode()).digest()
 
-    def account(self, study: StudySpec, *, sent: int = 1, delta: float = DELTA) -> NoiseAccount:
+    def account(self, study: StudySpec, *, sent: int = 1) -> NoiseAccount:
         """Accounting for one image of which latents leave ``sent`` times, each with new noise.
 
         A training pair counts as two: the image's latents and the mask's. A copy counts like
@@ -122,7 +119,7 @@ class LatentNoise:
         numbers = sum(scale.channels * scale.rows * scale.columns for scale in study.scales)
         largest_change = 2 * self.bound * math.sqrt(numbers * sent)
         mu = largest_change / self.level
-        return NoiseAccount(mu, mu**2 / 2, _epsilon(mu, delta), delta)
+        return NoiseAccount(mu, _epsilon(mu, DELTA), DELTA)
 
     def in_words(self, study: StudySpec, *, sent: int = 1) -> str:
         """Level and accounting, and what they are worth, as a part of a sentence."""

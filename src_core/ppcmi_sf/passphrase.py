@@ -31,8 +31,6 @@ class Passphrases:
 
     Parameters
     ----------
-    given
-        The passphrase itself, from a program.
     file
         A file whose first line it is.
     prompt
@@ -43,12 +41,11 @@ class Passphrases:
 
     def __init__(
         self,
-        given: SecretStr | None = None,
         file: Path | None = None,
         prompt: Callable[[str], SecretStr] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self._given, self._file, self._prompt, self._environ = given, file, prompt, environ
+        self._file, self._prompt, self._environ = file, prompt, environ
 
     def find(self, what: str, secret_id: str) -> SecretStr:
         """The passphrase of one file.
@@ -78,8 +75,6 @@ class Passphrases:
 
     def without_asking(self, secret_id: str) -> SecretStr | None:
         """As :meth:`find`, but nothing instead of a prompt."""
-        if self._given is not None:
-            return self._given
         if self._file is not None:
             return read_passphrase_file(self._file)
         if self._environ.get(VARIABLE):

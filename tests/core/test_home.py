@@ -42,6 +42,18 @@ def test_the_data_folder_is_where_the_operating_system_says(monkeypatch, tmp_pat
     assert default_home() == tmp_path / "napari-ppcmi"
 
 
+def test_no_folder_is_made_up_where_the_system_knows_no_user(monkeypatch):
+    """Else an identity would be written to wherever the program happens to be started."""
+    if not appdirs.system.startswith("linux"):
+        pytest.skip("elsewhere the system is asked another way")
+    for name in ("PPCMI_HOME", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "~")  # what Python leaves there for a user without a name
+    with pytest.raises(ResourceError) as told:
+        default_home()
+    assert "PPCMI_HOME" in told.value.hint
+
+
 def test_a_home_without_an_identity_says_how_to_make_one(home):
     for action in (home.card, lambda: home.identity(lambda *_: pytest.fail("asked"))):
         with pytest.raises(KeyFileError, match="no identity here yet") as caught:

@@ -116,7 +116,6 @@ def ask(text):
 def test_sources_are_asked_in_their_order(tmp_path, empty_keyring):
     remember(KEY_ID, SecretStr("from keyring"))
     sources = {
-        "given": SecretStr("from given"),
         "file": put(tmp_path / "file", "from file"),
         "environ": {VARIABLE: str(put(tmp_path / "environ", "from environ"))},
         "keyring": None,
@@ -292,7 +291,8 @@ def test_a_keyring_that_hangs_is_given_up(use, monkeypatch, capfd):
 
 
 def test_no_repr_shows_a_passphrase(tmp_path):
-    source = Passphrases(given=SecretStr(WORDS), prompt=ask(WORDS), environ={})
-    found = read_passphrase_file(put(tmp_path / "file"))
+    file = put(tmp_path / "file")
+    source = Passphrases(file=file, prompt=ask(WORDS), environ={})
+    found = read_passphrase_file(file)
     for text in (repr(source), str(source), repr(found), str(found), f"{found}", f"{vars(source)}"):
         assert WORDS not in text

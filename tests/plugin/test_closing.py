@@ -87,7 +87,9 @@ def test_a_dock_that_is_closed_ends_its_job_and_the_last_one_the_key(
     unlock_demo(viewer)
     jobs, told = jobs_for(viewer), []
     worker = jobs.worker_pid
-    job = train.panel.run(long_job(viewer), told.append, cancelled=lambda: train._tell("over"))
+    job = train.panel.run(
+        long_job(viewer), told.append, cancelled=lambda: train.summary.tell("over")
+    )
     with qtbot.waitSignal(job.progressed, timeout=60_000):
         pass
     with qtbot.waitSignals([job.cancelled, job.finished], timeout=2000):

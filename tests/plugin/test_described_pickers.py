@@ -86,7 +86,8 @@ def test_the_answer_for_a_file_that_was_left_is_not_shown(qtbot, jobs, study, tm
     other = StudySpec(name="lungs", modality="MR", classes=make_classes(["lung"]))
     other.save(tmp_path / "lungs.yaml")
     seen = []
-    picker._say = lambda text, say=picker._say: (seen.append(text), say(text))
+    told = picker.about.tell
+    picker.about.tell = lambda text: (seen.append(text), told(text))
     picker.choose(study[0])
     picker.choose(tmp_path / "lungs.yaml")
     wait_for(qtbot, picker, "lungs")

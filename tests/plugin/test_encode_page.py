@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QPushButton
 
@@ -131,3 +132,19 @@ def test_who_is_chosen_stays_chosen_when_something_else_changes(
         lambda: page.recipients.count() == 3 and server.contact.count() == 2, timeout=JOB_MS
     )
     assert not ticked(page) and not server.contact.currentText()
+
+
+def test_a_layer_that_cannot_be_taken_is_told_when_others_follow_it(
+    qtbot, viewer_model, unlock_demo
+):
+    page = EncodePage(viewer_model)
+    qtbot.addWidget(page)
+    unlock_demo(viewer_model)
+    bad, good = np.full((32, 32), np.nan, np.float32), np.zeros((32, 32), np.float32)
+    viewer_model.add_image(bad, name="bad", contrast_limits=(0, 1))
+    viewer_model.add_image(good, name="good", contrast_limits=(0, 1))
+    viewer_model.layers.selection = set(viewer_model.layers)
+    page.add_layers()
+    qtbot.waitUntil(lambda: page.cases.count() == 1 and page.panel.job is None, timeout=JOB_MS)
+    told = page.panel.error.text()
+    assert told.startswith("1 of 2 could not be taken; the others were. bad:"), told

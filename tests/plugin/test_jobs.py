@@ -17,7 +17,7 @@ from napari_ppcmi._jobs.jobs import CANCEL_MS
 from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._protocol.bundles import FindCases, FolderListing, ScanFolder
 from napari_ppcmi._protocol.images import Mask, OpenedImage, OpenImage, Segment
-from napari_ppcmi._protocol.keys import HomeInfo, LookAtHome
+from napari_ppcmi._protocol.keys import DemoSite, HomeInfo, LookAtHome, Unlock
 from napari_ppcmi._protocol.message import Failure
 from napari_ppcmi._widgets.key_page import KeyPage
 from ppcmi_sf.data.sample import sample_data_folder
@@ -29,6 +29,16 @@ def big_volume(viewer, slices: int = 400):
     layer = viewer.add_image(np.random.default_rng(0).random((slices, 96, 96), dtype=np.float32))
     image = read_layer(layer)
     return Segment(arrays=(image.data,), name="volume", geometry=image.geometry)
+
+
+def unlocking(demo: DemoSite) -> Unlock:
+    return Unlock(
+        home=demo.home,
+        key_file=demo.key_file,
+        key_passphrase=demo.passphrase,
+        site_folder=demo.site_folder,
+        identity_passphrase=demo.passphrase,
+    )
 
 
 def test_a_quick_request_does_not_wait_for_a_long_job(qtbot, viewer_model, unlock_demo, ask):
@@ -196,6 +206,16 @@ def test_an_error_is_a_sentence_with_a_hint_and_no_traceback(viewer_model, ask, 
     assert isinstance(failure, Failure)
     assert "torn.png" in failure.message and failure.hint
     assert "Traceback" not in str(failure)
+
+
+def test_what_is_locked_while_it_is_unlocked_stays_locked(qtbot, viewer_model, unlock_demo, ask):
+    demo, jobs = unlock_demo(viewer_model), jobs_for(viewer_model)
+    job = jobs.submit(unlocking(demo))
+    with qtbot.waitSignals([job.cancelled, job.finished, jobs.lock().finished], timeout=20_000):
+        pass
+    ask(jobs, LookAtHome(home=demo.home))  # by now an answer to the first would have come
+    assert not jobs.session.is_unlocked and jobs._unlock is None
+    assert isinstance(ask(jobs, big_volume(viewer_model, slices=1)), Failure)
 
 
 def test_without_a_key_nothing_is_segmented(viewer_model, ask):

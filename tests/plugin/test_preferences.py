@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,24 @@ def test_a_file_that_cannot_be_read_is_a_fresh_start(tmp_path: Path):
     assert Preferences.load().inbox == tmp_path
     _file().write_text("{", encoding="utf-8")
     assert Preferences.load().inbox is None
+
+
+def test_two_windows_do_not_undo_each_other_s_choices(tmp_path: Path):
+    one, other = Preferences.load(), Preferences.load()
+    other.remember(outbox=tmp_path / "outbox")
+    one.remember(inbox=tmp_path / "inbox")
+    kept = Preferences.load()
+    assert (kept.outbox, kept.inbox) == (tmp_path / "outbox", tmp_path / "inbox")
+    assert one.outbox is None  # what a window works with does not change under it
+
+
+def test_where_the_system_knows_no_user_nothing_is_kept(tmp_path: Path, monkeypatch):
+    if sys.platform != "linux":
+        pytest.skip("elsewhere the system is asked another way")
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", "~")
+    monkeypatch.chdir(tmp_path)
+    chosen = Preferences.load()
+    chosen.remember(outbox=tmp_path / "outbox")
+    assert chosen.outbox == tmp_path / "outbox"
+    assert not list(tmp_path.glob("~*"))

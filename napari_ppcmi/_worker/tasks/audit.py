@@ -47,11 +47,9 @@ def audit_site(desk: Desk, request: AuditSite) -> Job[Audited]:
     )
     return Audited(
         html=found.html,
-        json_file=found.json,
         rows=tuple(row for result in found.report.results for row in _rows(result)),
         caution=NOT_A_PROMISE,
         not_tested=_left_open(found.report),
-        data=found.report.data,
         problems=batch_problems(problems + found.failures),
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def unlock(desk: Desk, request: Unlock) -> Unlocked:
             key_info = _key_info(request.key_file)
         if request.site_folder is not None:
             site = site_info(request.site_folder)
-        if request.identity_passphrase is not None and _is_file(home.identity_file):
+        if request.identity_passphrase is not None and home.has_identity:
             party = Party(home, Identity.load(home.identity_file, request.identity_passphrase))
             card = identity_info(party.identity.card, "Your identity")
     if key is not None and site is not None:
@@ -140,7 +139,7 @@ def prepare_demo(_desk: Desk, request: PrepareDemo) -> DemoSite:
     passphrase = _passphrase_of(site)
     key_file = next(iter(sorted(site.glob("*.ppcmikey"))))
     home = Home(folder / "home")
-    if not home.identity_file.is_file():
+    if not home.has_identity:
         Identity.generate(read_key_record(key_file).site).save(home.identity_file, passphrase)
     for box in ("outbox", "inbox"):
         (folder / box).mkdir(exist_ok=True)
@@ -156,8 +155,7 @@ def prepare_demo(_desk: Desk, request: PrepareDemo) -> DemoSite:
 
 def home_info(home: Home) -> HomeInfo:
     """What a home folder holds."""
-    has_card = _is_file(home.identity_file)
-    card = identity_info(home.card(), "Your identity") if has_card else None
+    card = identity_info(home.card(), "Your identity") if home.has_identity else None
     known = home.contacts.all() if home.has_registry else []
     return HomeInfo(
         home=home.root, identity=card, contacts=tuple(_contact_info(one) for one in known)
@@ -264,10 +262,6 @@ def _require_free(file: Path, what: str) -> None:
             f"{file}: there is a file already, and no {what} is ever overwritten.",
             hint="Choose another name or folder.",
         )
-
-
-def _is_file(path: Path) -> bool:
-    return os.path.isfile(path)  # noqa: PTH113 - Path.is_file may raise
 
 
 def _passphrase_of(site: Path) -> SecretStr:

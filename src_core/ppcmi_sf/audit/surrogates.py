@@ -17,9 +17,8 @@ def surrogate_autoencoder(
     options: AuditOptions,
     slices: GroupedSlices,
     number: int,
-    role: str = "image",
 ) -> Job[Autoencoder]:
-    """Train an autoencoder on slices, or give the one that was trained before.
+    """Train an image autoencoder on slices, or give the one that was trained before.
 
     Parameters
     ----------
@@ -28,14 +27,14 @@ def surrogate_autoencoder(
     number
         Another number, another seed.
     """
-    name = f"{role}-{number}-{options.seed}-{options.step_limit}-{len(slices)}"
+    name = f"{number}-{options.seed}-{options.step_limit}-{len(slices)}"
     if name not in subject.surrogates:
         seed = 1000 * (options.seed + 1) + number
         fit = fit_for_steps(
             len(slices), options.step_limit, seed, batch_size=BATCH_SIZE, learning_rate=RATE
         )
         subject.surrogates[name] = yield from train_on_all(
-            subject, role, slices, fit, augment=len(slices) < 100
+            subject, "image", slices, fit, augment=len(slices) < 100
         )
     return subject.surrogates[name]
 

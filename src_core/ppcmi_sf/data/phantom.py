@@ -94,7 +94,6 @@ def write_phantom_folder(
     count: int,
     seed: int,
     size: tuple[int, int],
-    first_index: int = 0,
 ) -> Job[list[Case]]:
     """Write ``images/``, ``masks/`` and ``manifest.csv`` of one site.
 
@@ -115,8 +114,6 @@ def write_phantom_folder(
         Same seed, same images.
     size
         Rows and columns.
-    first_index
-        Number of the first image, so that a second call adds others.
 
     Yields
     ------
@@ -139,8 +136,8 @@ def write_phantom_folder(
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".phantoms.part.") as part:
-            for number, index in enumerate(range(first_index, first_index + count)):
-                yield Progress(number, count, f"Drawing phantoms of site {style.name}")
+            for index in range(count):
+                yield Progress(index, count, f"Drawing phantoms of site {style.name}")
                 image, mask = phantom_2d(site_rng(style, seed, index), size, style)
                 name = f"{style.name}_{index:03d}"
                 Image.fromarray(image).save(Path(part) / f"image_{name}.png")

@@ -137,13 +137,12 @@ def test_folder(tmp_path):
 
 
 def test_a_second_call_adds_to_a_folder(tmp_path):
-    style = DEMO_SITES[0]
-    run(write_phantom_folder(tmp_path, style, 2, 0, (32, 32)))
-    run(write_phantom_folder(tmp_path, style, 2, 0, (32, 32), first_index=2))
+    for style in DEMO_SITES[:2]:
+        run(write_phantom_folder(tmp_path, style, 2, 0, (32, 32)))
     assert len(find_cases(tmp_path, need_masks=True)) == 4
     with (tmp_path / "manifest.csv").open(newline="") as handle:
         rows = list(csv.DictReader(handle))
-    assert [row["group"] for row in rows] == ["north-p000"] * 2 + ["north-p001"] * 2
+    assert [row["group"] for row in rows] == ["north-p000"] * 2 + ["south-p000"] * 2
 
 
 def test_cancel_leaves_nothing_behind(tmp_path):
