@@ -19,7 +19,7 @@ from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._protocol.images import Mask, Provenance
 from napari_ppcmi._protocol.keys import ClassInfo
 from napari_ppcmi._protocol.training import NewStudy, TrainSite
-from napari_ppcmi._widgets.segment_widget import SegmentWidget
+from napari_ppcmi._widgets.segment_widget import SegmentWidget, _Asked
 from napari_ppcmi._widgets.train_widget import TrainWidget
 from napari_ppcmi._worker.outcomes import class_counts
 from ppcmi_sf.data.sample import sample_data_folder
@@ -116,7 +116,7 @@ def test_a_large_mask_is_shown_at_once_when_it_has_arrived(desk):
         geometry=image.geometry, classes=CLASSES,
         provenance=Provenance(made="now", study="0" * 64, study_name="test", site="north"),
     )  # fmt: skip
-    widget._show(image, mask)
+    widget._show(_Asked(layer, layer.data, image), mask)
     print(f"from a mask of 21 million voxels to its layer and table: {timed.ours * 1000:.0f} ms")
     assert timed.ours < LIMIT
     shown = viewer.layers[-1].data
