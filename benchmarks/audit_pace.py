@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=AUTOENCODER_WIDTHS, default="fine")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--attack", action="append", default=[], help="Only this one; repeatable.")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     options = AuditOptions(quick=arguments.quick)
@@ -99,7 +100,7 @@ def main() -> None:
             f"| attack | s | longest step, s | in |\n|---|---|---|---|\n{row('loading', loading)}"
         )
         total = loading.seconds
-        for entry in choose_attacks():
+        for entry in choose_attacks(arguments.attack):
             _, pace = paced(entry.run(subject, options))
             total += pace.seconds
             print(row(entry.attack.id, pace), flush=True)

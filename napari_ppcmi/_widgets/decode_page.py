@@ -68,7 +68,7 @@ class DecodePage(QWidget):
         layout = scrolled(self)
         for widget in (self.state, self.replies, self.decode, self.panel, self.results):
             layout.addWidget(widget)
-        layout.addStretch()
+        layout.addStretch(1)  # 0 would share the room with the tables
         listen(self, self._jobs.session.changed, self._show_session)
         listen(self, self._jobs.session.arrived, lambda _where: self.replies.look())
         self._show_session()

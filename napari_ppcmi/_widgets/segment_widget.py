@@ -134,7 +134,7 @@ class SegmentWidget(QWidget):
         layout.addLayout(form)
         for widget in (self.button, self.panel, self.results, self.save, self.alignment):
             layout.addWidget(widget)
-        layout.addStretch()
+        layout.addStretch(1)  # 0 would share the room with the tables
 
     def segment(self) -> None:
         """Segment every selected image layer, or the one that is chosen in the list."""
