@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,9 @@ class Study:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+def study(
+    tmp_path_factory: pytest.TempPathFactory, write_slice: Callable[..., Path]
+) -> Iterator[Study]:
     """The demo with few images and cheap passphrases, and then every other verb."""
     root = tmp_path_factory.mktemp("scripting")
     with pytest.MonkeyPatch.context() as patch:
@@ -87,6 +89,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         run = Study(root)
         run("demo", "--out", ".", "--epochs", 1)
         break_some_files()
+        write_images(write_slice)
         for part in (parties, keys, site_and_server, files, logs, mistakes):
             part(run)
         yield run
@@ -192,7 +195,6 @@ def _spoil(bundles: Path) -> None:
 
 def files(run: Study) -> None:
     """What ``inspect`` and the rest say."""
-    write_images()
     run("inspect", "outbox/north.ppcmishare")
     reply = next(path for path in Path("replies").iterdir() if path.name != "torn.ppcmi")
     run("inspect", reply)
@@ -211,23 +213,14 @@ def files(run: Study) -> None:
     run("demo", "--images-only", "--out", "images")
 
 
-def write_images() -> None:
+def write_images(write_slice: Callable[..., Path]) -> None:
     """A volume in each format, two DICOM series, and a study with a window."""
     volume = sitk.GetImageFromArray(np.zeros((3, 8, 9), np.int16))
     for suffix in ("nii.gz", "mha", "nrrd"):
         Path("some").mkdir(exist_ok=True)
         sitk.WriteImage(volume, f"some/a.{suffix}")
     for uid in ("1.2.3", "1.2.4"):
-        part = sitk.GetImageFromArray(np.zeros((1, 20, 24), np.int16))
-        for tag, value in {
-            "0020|000e": uid, "0020|000d": "1.2", "0008|0060": "MR",
-            "0020|0032": "0\\0\\0", "0020|0037": "1\\0\\0\\0\\1\\0",
-        }.items():  # fmt: skip
-            part.SetMetaData(tag, value)
-        writer = sitk.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        writer.SetFileName(f"some/{uid}.dcm")
-        writer.Execute(part)
+        write_slice(Path(f"some/{uid}.dcm"), np.zeros((20, 24), np.int16), uid=uid)
     text = "name: a\nmodality: CT\nclasses:\n- {name: background, color: '#000000'}\n"
     text += "- {name: b, color: '#e6550d'}\nnormalization: {kind: window, center: 40, width: 400}\n"
     Path("windowed.yaml").write_text(text, encoding="utf-8")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from qtpy.QtCore import QMimeData, QPointF, Qt, QUrl
 from qtpy.QtGui import QDropEvent
 from qtpy.QtWidgets import QPushButton
@@ -41,25 +41,15 @@ def wait_until_idle(qtbot, widget):
     qtbot.waitUntil(lambda: widget.panel.job is None, timeout=WAIT_MS)
 
 
-def write_series(folder: Path, uid: str, slices: int) -> None:
+def write_series(write_slice: Callable[..., Path], folder: Path, uid: str, slices: int) -> None:
     for number in range(slices):
-        image = sitk.GetImageFromArray(np.full((1, 4, 5), number, np.int16))
-        image.SetSpacing((0.5, 0.5, 1))
-        for key, value in {
-            "0008|0060": "CT",
-            "0020|000d": "1.2.3",
-            "0020|000e": uid,
-            "0008|0018": f"{uid}.{number + 1}",
-            "0008|103e": f"series {uid[-1]}",
-            "0020|0032": f"0\\0\\{2 * number}",
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-        }.items():
-            image.SetMetaData(key, value)
-        writer = sitk.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        writer.SetImageIO("GDCMImageIO")
-        writer.SetFileName(str(folder / f"{uid}-{number}.dcm"))
-        writer.Execute(image)
+        write_slice(
+            folder / f"{uid}-{number}.dcm",
+            np.full((4, 5), number, np.int16),
+            (0, 0, 2 * number),
+            uid=uid,
+            spacing=(0.5, 0.5),
+        )
 
 
 def test_a_file_becomes_a_layer_in_its_place(qtbot, viewer_model, widget):
@@ -167,8 +157,8 @@ def test_a_damaged_file_does_not_keep_the_others_from_being_opened(
     assert " of " not in widget.panel.error.text().split("torn.png")[0]
 
 
-def test_the_only_series_of_a_folder_is_opened(qtbot, viewer_model, widget, tmp_path):
-    write_series(tmp_path, "1.2.4.1", 3)
+def test_the_only_series_of_a_folder_is_opened(qtbot, viewer_model, widget, tmp_path, write_slice):
+    write_series(write_slice, tmp_path, "1.2.4.1", 3)
     widget.open([tmp_path])
     wait_for_layers(qtbot, viewer_model, 1)
     wait_until_idle(qtbot, widget)
@@ -178,9 +168,9 @@ def test_the_only_series_of_a_folder_is_opened(qtbot, viewer_model, widget, tmp_
     assert widget.note.text() == told
 
 
-def test_of_several_series_the_user_chooses_one(qtbot, viewer_model, widget, tmp_path):
-    write_series(tmp_path, "1.2.4.1", 3)
-    write_series(tmp_path, "1.2.4.2", 2)
+def test_of_several_series_the_user_chooses_one(qtbot, viewer_model, widget, tmp_path, write_slice):
+    write_series(write_slice, tmp_path, "1.2.4.1", 3)
+    write_series(write_slice, tmp_path, "1.2.4.2", 2)
     widget.open([tmp_path, PICTURE])
     wait_for_layers(qtbot, viewer_model, 1)  # the picture does not wait for the choice
     wait_until_idle(qtbot, widget)

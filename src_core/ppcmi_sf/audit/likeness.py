@@ -105,25 +105,24 @@ def own_above_others(
     One per picture. NaN for those of a patient with more slices than all others together that find
     no partner; 0 for all where there is one patient alone, who can be compared with nobody.
     """
-    order = _with_partners(groups)
-    if not len(order):
+    order, largest = _with_partners(groups)
+    if not largest:
         return np.zeros(len(groups))
-    largest = int(np.unique(groups[order], return_counts=True)[1].max())
     others = yield from likeness(originals[np.roll(order, -largest)], pictures[order])
     values = np.full(len(groups), math.nan)
     values[order] = found.ssim[order] - others.ssim
     return values
 
 
-def _with_partners(groups: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-    """Rows patient by patient; of one who has more than half, as many as the others have."""
+def _with_partners(groups: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp], int]:
+    """Rows patient by patient, and the most that one has; never more than all others have."""
     patients, counts = np.unique(groups, return_counts=True)
-    largest = patients[np.argmax(counts)]
-    own, rest = np.flatnonzero(groups == largest), np.flatnonzero(groups != largest)
+    is_largest = groups == patients[np.argmax(counts)]
+    own, rest = np.flatnonzero(is_largest), np.flatnonzero(~is_largest)
     if len(own) > len(rest):
         own = own[np.linspace(0, len(own) - 1, len(rest)).round().astype(np.intp)]
-    rows = np.sort(np.concatenate([own, rest]))
-    return rows[np.argsort(groups[rows], kind="stable")]
+    rows = np.concatenate([own, rest])
+    return rows[np.argsort(groups[rows], kind="stable")], len(own)
 
 
 def specific_measurement(

@@ -8,7 +8,6 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
 from PIL import Image
 
 
@@ -105,30 +104,25 @@ def test_things_it_does_not_know(escrow_chain, ppcmi, tmp_path):
     ppcmi.fails("inspect", escrow_chain.server, code=3, saying="", naming="server")
 
 
-def test_a_renamed_study_and_a_dicom_folder(escrow_chain, ppcmi, tmp_path):
+def test_a_renamed_study_and_a_dicom_folder(escrow_chain, ppcmi, tmp_path, write_slice):
     shouted = tmp_path / "STUDY.YAML"
     shutil.copy(escrow_chain.study, shouted)
     assert ppcmi("inspect", shouted, "--json").json["kind"] == "study"
     folder = tmp_path / "series"
     folder.mkdir()
     for number in range(3):
-        slice_ = sitk.GetImageFromArray(np.full((1, 20, 24), number * 9, np.int16))
-        for tag, value in {
-            "0020|000e": "1.2.3", "0020|000d": "1.2", "0008|0060": "MR",
-            "0020|0032": f"0\\0\\{number * 2}", "0020|0037": "1\\0\\0\\0\\1\\0",
-            "0020|0013": str(number), "0010|0010": "Doe^Jane",
-        }.items():  # fmt: skip
-            slice_.SetMetaData(tag, value)
-        writer = sitk.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        writer.SetFileName(str(folder / f"{number}.dcm"))
-        writer.Execute(slice_)
+        write_slice(
+            folder / f"{number}.dcm",
+            np.full((20, 24), number * 9, np.int16),
+            (0, 0, number * 2),
+            tags={"0010|0010": "Doe^Jane", "0020|0013": str(number)},
+        )
     told = ppcmi("inspect", folder, "--json")
     assert told.json["kind"] == "image (dicom)" and told.json["shape"] == [24, 20, 3]
     assert "Doe" not in told.said
 
 
-def test_one_frame_or_series_of_several(ppcmi, tmp_path):
+def test_one_frame_or_series_of_several(ppcmi, tmp_path, write_slice):
     """What the hints say: --frame and --series."""
     four = tmp_path / "four.nii.gz"
     values = np.zeros((9, 8, 3, 2), np.float32)
@@ -140,16 +134,7 @@ def test_one_frame_or_series_of_several(ppcmi, tmp_path):
     folder = tmp_path / "series"
     folder.mkdir()
     for uid, columns in (("1.2.3", 24), ("1.2.4", 16)):
-        image = sitk.GetImageFromArray(np.zeros((1, 20, columns), np.int16))
-        for tag, value in {
-            "0020|000e": uid, "0020|000d": "1.2", "0008|0060": "MR",
-            "0020|0032": "0\\0\\0", "0020|0037": "1\\0\\0\\0\\1\\0",
-        }.items():  # fmt: skip
-            image.SetMetaData(tag, value)
-        writer = sitk.ImageFileWriter()
-        writer.KeepOriginalImageUIDOn()
-        writer.SetFileName(str(folder / f"{uid}.dcm"))
-        writer.Execute(image)
+        write_slice(folder / f"{uid}.dcm", np.zeros((20, columns), np.int16), uid=uid)
     told = ppcmi("inspect", folder, "--json").json["series"]
     assert told == [{"uid": "1.2.3", "files": 1}, {"uid": "1.2.4", "files": 1}]
     assert "series: 1.2.3 (1 file), 1.2.4 (1 file)" in ppcmi("inspect", folder).out
