@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -58,3 +59,39 @@ def write_slice() -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def keyring_in_memory() -> Callable[[], AbstractContextManager[None]]:
+    """Put a keyring that holds things in memory in place of the system's, for a while."""
+    import keyring
+    import keyring.backends.fail
+    from keyring.backend import KeyringBackend
+    from keyring.errors import PasswordDeleteError
+
+    class Ring(KeyringBackend):
+        priority = -1  # the library takes the best of all that it finds, for every test
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.held: dict[tuple[str, str], str] = {}
+
+        def get_password(self, service: str, username: str) -> str | None:
+            return self.held.get((service, username))
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            self.held[service, username] = password
+
+        def delete_password(self, service: str, username: str) -> None:
+            if self.held.pop((service, username), None) is None:
+                raise PasswordDeleteError("no such entry")
+
+    @contextmanager
+    def put() -> Iterator[None]:
+        keyring.set_keyring(Ring())
+        try:
+            yield
+        finally:
+            keyring.set_keyring(keyring.backends.fail.Keyring())
+
+    return put

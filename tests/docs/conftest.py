@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keyring
-import keyring.backends.fail
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import typer.main
 from click.testing import CliRunner
-from keyring.backend import KeyringBackend
 
 from ppcmi_sf import secretfile
 from ppcmi_sf.cli import demo_command
@@ -25,25 +23,6 @@ from ppcmi_sf.home import Home
 from ppcmi_sf.secretfile import KdfCost
 
 COMMAND = typer.main.get_command(app)
-
-
-class Ring(KeyringBackend):
-    """A keyring that holds things in memory."""
-
-    priority = -1  # the library takes the best of all that it finds, for every test of this process
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.known: dict[tuple[str, str], str] = {}
-
-    def get_password(self, service: str, username: str) -> str | None:
-        return self.known.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        self.known[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        del self.known[service, username]
 
 
 @dataclass
@@ -74,18 +53,19 @@ class Study:
 
 @pytest.fixture(scope="module")
 def study(
-    tmp_path_factory: pytest.TempPathFactory, write_slice: Callable[..., Path]
+    tmp_path_factory: pytest.TempPathFactory,
+    write_slice: Callable[..., Path],
+    keyring_in_memory: Callable[[], AbstractContextManager[None]],
 ) -> Iterator[Study]:
     """The demo with few images and cheap passphrases, and then every other verb."""
     root = tmp_path_factory.mktemp("scripting")
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, keyring_in_memory():
         patch.setattr(demo_command, "TRAINING_IMAGES", 4)
         patch.setattr(demo_command, "TEST_IMAGES", 2)
         patch.setattr(secretfile, "DEFAULT_COST", KdfCost(memory_kib=8192, iterations=1))
         patch.setenv("PPCMI_HOME", str(root / "nobody"))
         patch.setenv("PPCMI_PASSPHRASE_FILE", "keys/passphrase.txt")
         patch.chdir(root)
-        keyring.set_keyring(Ring())
         run = Study(root)
         run("demo", "--out", ".", "--epochs", 1)
         break_some_files()
@@ -93,7 +73,6 @@ def study(
         for part in (parties, keys, site_and_server, files, logs, mistakes):
             part(run)
         yield run
-        keyring.set_keyring(keyring.backends.fail.Keyring())
 
 
 def break_some_files() -> None:

@@ -12,12 +12,8 @@ import traceback
 from dataclasses import replace
 from pathlib import Path
 
-import keyring
-import keyring.backends.fail
 import pytest
 import typer.main
-from keyring.backend import KeyringBackend
-from keyring.errors import PasswordDeleteError
 
 from ppcmi_sf import errors
 from ppcmi_sf.cli.app import app
@@ -74,31 +70,10 @@ def verb_of(words):
     return words[:2] if tuple(words[:2]) in VERBS else words[:1]
 
 
-class Ring(KeyringBackend):
-    """A keyring in memory."""
-
-    priority = -1  # the library takes the best of all that it finds, for every test of this process
-
-    def __init__(self):
-        super().__init__()
-        self.held = {}
-
-    def get_password(self, service, username):
-        return self.held.get((service, username))
-
-    def set_password(self, service, username, password):
-        self.held[service, username] = password
-
-    def delete_password(self, service, username):
-        if self.held.pop((service, username), None) is None:
-            raise PasswordDeleteError("no such entry")
-
-
 @pytest.fixture
-def ring():
-    keyring.set_keyring(Ring())
-    yield
-    keyring.set_keyring(keyring.backends.fail.Keyring())
+def ring(keyring_in_memory):
+    with keyring_in_memory():
+        yield
 
 
 @pytest.fixture
