@@ -31,6 +31,7 @@ from harness.installed import (
     speed_study,
     write_volume,
 )
+from ppcmi_sf.device import place
 from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
@@ -38,16 +39,18 @@ from ppcmi_sf.roles import MappingServer, Site
 from ppcmi_sf.study import AUTOENCODER_WIDTHS, StudySpec
 
 SITES = [SITE, "south", "west"]
+CPU = torch.device("cpu")
 SEGMENTED = 20  # single images, for the peak of memory
 Steps = dict[str, Callable[[], object]]
 
 
 def parties(study: StudySpec) -> tuple[Site, MappingServer]:
-    """A site and a server in their roles."""
+    """A site and a server in their roles, networks placed as the folders' are."""
     key = ClientKey.generate(SITE, study.fingerprint)
-    site = Site(study, Autoencoder(study, "image"), Autoencoder(study, "mask"), key)
+    image, mask = (place(Autoencoder(study, role), CPU) for role in ("image", "mask"))
     shares = {SITE: key.transform_share()} if study.arrangement == "escrow" else {}
-    return site, MappingServer(study, shares, UnifiedMappingNetwork(study, SITES))
+    network = place(UnifiedMappingNetwork(study, SITES), CPU)
+    return Site(study, image, mask, key), MappingServer(study, shares, network)
 
 
 def steps_of(label: str, study: StudySpec) -> Steps:

@@ -21,6 +21,7 @@ from ppcmi_sf.keys import ClientKey, TransformShare
 from ppcmi_sf.latent_noise import LatentNoise
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
+from ppcmi_sf.models.folding import folded
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.study import StudySpec
 from ppcmi_sf.transform import KeyedLatentTransform, Role
@@ -34,7 +35,7 @@ class Site:
     study
         What all sites agreed on.
     image_autoencoder, mask_autoencoder
-        Trained at this site; they never leave it.
+        Trained at this site, and not trained any further; they never leave it.
     key
         This site's client key; it never leaves it either.
     noise
@@ -58,6 +59,7 @@ class Site:
         self.noise = noise
         self.image_autoencoder = image_autoencoder.eval()
         self.mask_autoencoder = mask_autoencoder.eval()
+        self._image_model, self._mask_model = folded(image_autoencoder), folded(mask_autoencoder)
         self.device = next(image_autoencoder.parameters()).device
         share = key.transform_share()
         self._image_transform = KeyedLatentTransform(share, study, "image")
@@ -66,20 +68,20 @@ class Site:
     @torch.inference_mode()
     def protect_images(self, images: Tensor, items: Sequence[str]) -> LatentPyramid:
         """``T(E_x(x))`` of float32 images ``(B, C, H, W)`` in [0, 1] with B pseudonyms."""
-        latents = self.image_autoencoder.encode(images.to(self.device))
+        latents = self._image_model.encode(images.to(self.device))
         return self._image_transform.protect(self._noisy(latents), items)
 
     @torch.inference_mode()
     def protect_masks(self, labels: Tensor, items: Sequence[str]) -> LatentPyramid:
         """``T(E_y(y))`` of class indices ``(B, H, W)``."""
         masks = one_hot(labels.to(self.device), self.study.class_count)
-        latents = self.mask_autoencoder.encode(masks)
+        latents = self._mask_model.encode(masks)
         return self._mask_transform.protect(self._noisy(latents), items)
 
     @torch.inference_mode()
     def reveal_masks(self, protected: LatentPyramid, items: Sequence[str]) -> Tensor:
         """``D_y(T⁻¹(z'))``: class probabilities ``(B, K, H, W)``."""
-        return self.mask_autoencoder.decode(self.recover_masks(protected, items))
+        return self._mask_model.decode(self.recover_masks(protected, items))
 
     @torch.inference_mode()
     def recover_masks(self, protected: LatentPyramid, items: Sequence[str]) -> LatentPyramid:
@@ -90,7 +92,7 @@ class Site:
     def reconstruct_images(self, protected: LatentPyramid, items: Sequence[str]) -> Tensor:
         """``D_x(T⁻¹(z'))``: what the site's own decoder makes of its image latents."""
         latents = self._image_transform.recover(protected.to(self.device).to(torch.float32), items)
-        return self.image_autoencoder.decode(latents)
+        return self._image_model.decode(latents)
 
     def with_noise(self, noise: LatentNoise | None) -> Site:
         """The same site, networks and key, with this noise on what it sends."""
@@ -101,7 +103,7 @@ class Site:
     def with_image_autoencoder(self, autoencoder: Autoencoder) -> Site:
         """The same site and key with another image autoencoder."""
         other = copy(self)
-        other.image_autoencoder = autoencoder.eval()
+        other.image_autoencoder, other._image_model = autoencoder.eval(), folded(autoencoder)
         return other
 
     def _noisy(self, latents: LatentPyramid) -> LatentPyramid:
@@ -130,6 +132,7 @@ class MappingServer:
         self.study = study
         self.shares = dict(shares)
         self.network = network.eval() if network is not None else None
+        self._folded = folded(network) if network is not None else None
         self._transforms: dict[tuple[str, Role], KeyedLatentTransform] = {}
 
     @torch.inference_mode()
@@ -144,10 +147,10 @@ class MappingServer:
     @torch.inference_mode()
     def map(self, site: str, protected: LatentPyramid, items: Sequence[str]) -> LatentPyramid:
         """Protected image latents of a site to its protected mask latents, item by item."""
-        assert self.network is not None, "train the mapping network first"
-        device = next(self.network.parameters()).device
+        assert self._folded is not None, "train the mapping network first"
+        device = next(self._folded.parameters()).device
         latents = self.read(site, "image", protected.to(device).to(torch.float32), items)
-        mapped: LatentPyramid = self.network({site: latents})[site]
+        mapped: LatentPyramid = self._folded({site: latents})[site]
         if self.study.arrangement == "blind":
             return mapped
         return self._transform(site, "mask").protect(mapped, items)

@@ -93,20 +93,19 @@ class ScaleTransform:
 
     def protect(self, latents: Tensor) -> Tensor:
         """``P (Qᵀ z + b)`` for ``(B, C, H, W)``, any B."""
-        flat = latents.flatten(2)
-        bias = self.bias.to(latents)[:, None]
-        mixed = torch.matmul(self.mixing.to(latents).T, flat) + bias
+        # A row for each position: P then moves whole rows, many times faster than single values.
+        rows = torch.matmul(latents.flatten(2).mT, self.mixing.to(latents)) + self.bias.to(latents)
         if self.positions is not None:
-            mixed = mixed.index_select(2, self.positions.to(latents.device))
-        return mixed.reshape(latents.shape)
+            rows = rows.index_select(1, self.positions.to(latents.device))
+        return rows.mT.reshape(latents.shape)
 
     def recover(self, latents: Tensor) -> Tensor:
         """``Q (Pᵀ z' − b)``, the inverse of :meth:`protect`."""
-        flat = latents.flatten(2)
+        rows = latents.flatten(2).mT.contiguous()
         if self.positions is not None:
-            flat = flat.index_select(2, torch.argsort(self.positions).to(latents.device))
-        bias = self.bias.to(latents)[:, None]
-        return torch.matmul(self.mixing.to(latents), flat - bias).reshape(latents.shape)
+            rows = rows.index_select(1, torch.argsort(self.positions).to(latents.device))
+        mixed = torch.matmul(rows - self.bias.to(latents), self.mixing.to(latents).T)
+        return mixed.mT.reshape(latents.shape)
 
 
 class KeyedLatentTransform:
