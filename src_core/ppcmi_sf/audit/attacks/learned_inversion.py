@@ -51,7 +51,7 @@ from ppcmi_sf.audit.likeness import (
     mean_measurement,
     mean_pictures,
     own_above_others,
-    specific_measurement,
+    specific_measurements,
     ssim_measurement,
 )
 from ppcmi_sf.audit.options import AuditOptions
@@ -128,7 +128,7 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     specific = yield from stages.run(_specific(study))
     return AttackResult(
         ATTACK,
-        (*_measurements(study, baseline), specific),
+        (*_measurements(study, baseline), *specific),
         _pictures(study, baseline_pictures),
         _reading(study, baseline),
         (
@@ -266,13 +266,16 @@ def _measurements(study: _Study, baseline: Likeness) -> list[Measurement]:
     return found
 
 
-def _specific(study: _Study) -> Job[Measurement]:
+def _specific(study: _Study) -> Job[tuple[Measurement, Measurement]]:
     """Whether the best attempt says anything of the very item."""
-    best, groups = _best(study, "sent"), study.targets.groups
-    found, pictures = study.tries["sent", best]
-    above = yield from own_above_others(study.targets.pictures(), pictures, found, groups)
-    name = f"SSIM with the own original above that with another patient's, {best}, as sent"
-    return specific_measurement(name, above, groups, study.options.seed)
+    originals, groups = study.targets.pictures(), study.targets.groups
+    above = []
+    compared: tuple[Setting, Setting] = ("sent", "none")
+    for setting in compared:
+        found, pictures = study.tries[setting, _best(study, setting)]
+        above.append((yield from own_above_others(originals, pictures, found, groups)))
+    sent, none = (f"{_best(study, at)}, {SETTING_WORDS[at]}" for at in compared)
+    return specific_measurements((sent, none), above, groups, study.options.seed)
 
 
 def _pictures(study: _Study, baseline: Pictures) -> tuple[AuditPicture, ...]:
