@@ -236,7 +236,7 @@ def _measurements(
         if dice is None:
             name += " (the training stops: no network for anybody)"
         interval = mean_interval(usual - values, scene.groups.tolist(), scene.options.seed)
-        return Measurement(name, *interval, n=len(values), chance=0.0)
+        return Measurement.aimed(name, interval, len(values), 0.0)
 
     checked = [
         one(f"Dice that others lose, with the checks: {POISON_WORDS[kind]}", result.with_checks)
@@ -245,7 +245,7 @@ def _measurements(
     worst = max(checked, key=lambda measurement: measurement.value)
     found = [replace(worst, name=f"worst {worst.name}")]
     interval = mean_interval(usual, scene.groups.tolist(), scene.options.seed)
-    found.append(Measurement("Dice without the bad site", *interval, n=len(usual)))
+    found.append(Measurement.aimed("Dice without the bad site", interval, len(usual)))
     found += checked
     return found + [
         one(f"Dice that others lose, without the checks: {POISON_WORDS[kind]}", result.without)
