@@ -39,6 +39,16 @@ class KnownSlices:
         """Those that it was not trained on."""
         return self._part(slices, False, f"that were to be {what}: the site was trained on them")
 
+    def new(self, slices: GroupedSlices, *taken: GroupedSlices) -> GroupedSlices:
+        """Those that are not among others: counted twice, one patient would pass for two."""
+        there = {digest for part in taken for digest in part.grid.digests()}
+        is_new = [digest not in there for digest in slices.grid.digests()]
+        kept = slices.take(np.flatnonzero(is_new))
+        if len(kept) < len(slices):
+            count = len(slices) - len(kept)
+            self.notes.append(f"left out {count} slices that are in the data folder, too")
+        return kept
+
     def _part(self, slices: GroupedSlices, wanted: bool, why: str) -> GroupedSlices:
         if not self._digests:
             return slices
