@@ -219,7 +219,8 @@ def tpr_at_fpr(
     -------
     tpr, low, high
         The bootstrap draws positives and negatives, so the threshold's own uncertainty is in the
-        interval. Without any spread it is Wilson's, for the number of positive groups. NaN
+        interval. Without any spread it is Wilson's, for the number of positive groups; its
+        upper end is never below that of Wilson's for 0, nor its lower one above that for 1. NaN
         without items.
     """
     value = tpr(pos, neg, fpr)
@@ -231,7 +232,10 @@ def tpr_at_fpr(
     low, high = _bootstrap(positives, negatives, lambda p, n: tpr(p, n, fpr), seed, LEVEL)
     if low == high:
         return value, *wilson(value, positives.count)
-    return _widened(value, low, high, min(positives.count, negatives.count), LEVEL)
+    value, low, high = _widened(value, low, high, min(positives.count, negatives.count), LEVEL)
+    # A slice or two must not narrow what so many patients of none, or of all, leave open.
+    none, every = wilson(0.0, positives.count), wilson(1.0, positives.count)
+    return value, min(low, every[0]), max(high, none[1])
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:

@@ -157,6 +157,21 @@ def test_too_few_negatives_cannot_resolve_a_low_rate():
     assert tpr_at_fpr(range(100), range(-100, 0), 0.01)[1] > 0.9
 
 
+def test_one_slice_that_is_named_does_not_show_that_hardly_any_can_be():
+    """Of five patients, 0 of 1000 slices were 0 to 0.434, and 1 of 1000 were 0 to 0.004."""
+    names = np.repeat(np.arange(5), 200).tolist()
+    neg, highest = np.arange(1000.0), []
+    for hits in (0, 1, 2, 5, 200):
+        pos = np.full(1000, -1.0)
+        pos[:hits] = 5000
+        value, _, high = tpr_at_fpr(pos, neg, 0.01, groups_pos=names, groups_neg=names)
+        assert value == hits / 1000
+        highest.append(high)
+    assert highest == sorted(highest)
+    _, low, _ = tpr_at_fpr(np.append(neg[1:] + 1e4, -1), neg, 0.01, groups_pos=names)
+    assert low < 0.6
+
+
 def test_wilson_s_interval():
     """Figures of Newcombe, Statist. Med. 17 (1998), table I, method 3."""
     assert wilson(81 / 263, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
