@@ -20,7 +20,7 @@ from ppcmi_sf.audit.subject import GroupedSlices
 from ppcmi_sf.metrics import image_similarity
 from ppcmi_sf.progress import Job, Progress
 
-SSIM_LIMITS = (-1.0, 1.0)
+SSIM_LIMITS, DIFFERENCE_LIMITS = (-1.0, 1.0), (-2.0, 2.0)
 OWN_ABOVE_OTHERS = "SSIM with the own original above that with another patient's"
 
 Pictures = npt.NDArray[np.float32]
@@ -148,7 +148,7 @@ def specific_measurements(
     found = []
     for values in above:
         known = ~np.isnan(values)
-        interval = mean_interval(values[known], groups[known].tolist(), seed)
+        interval = mean_interval(values[known], groups[known].tolist(), seed, DIFFERENCE_LIMITS)
         found.append((interval, int(known.sum())))
     ((mean, low, high), count), (reference, planted_count) = found
     met, told = mean <= 0 or not low > 0, reference[1] > max(0.0, high)

@@ -57,6 +57,13 @@ def test_what_is_laid_out_one_by_one_is_of_as_many_patients(escrow_subject, monk
     assert len(asked[0]) == len(set(asked[0]))
 
 
+def test_no_interval_of_a_correlation_is_negative(result):
+    """Three items that are laid out one by one had |r| of -0.2 and more."""
+    for one in result.measurements:
+        if "above" not in one.name and one.low is not None:
+            assert 0 <= one.low <= one.value <= one.high <= 1, one
+
+
 def test_one_order_for_all_shows_its_neighbours_and_a_new_one_does_not(result, figure):
     fixed = figure(result, "precision", "over all items", "one transform for all")
     sent = figure(result, "precision", "over all items", "as sent")

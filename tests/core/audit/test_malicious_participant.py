@@ -138,3 +138,15 @@ def test_one_patient_in_the_test_part_gives_no_interval():
     outcomes = {"huge": malicious_participant._Outcome(dice, dice, "")}
     found = malicious_participant._measurements(scene, dice, outcomes)
     assert {interval(one) for one in found} == {"no interval"}
+
+
+def test_no_interval_reaches_beyond_what_dice_can_be():
+    """Of two patients Student's t alone gave a Dice of up to 2.3."""
+    scene = SimpleNamespace(groups=np.array([0, 0, 1, 1]), options=OPTIONS)
+    dice = np.array([1.0, 1.0, 0.7, 0.7])
+    outcomes = {"huge": malicious_participant._Outcome(None, dice[::-1], "")}
+    found = malicious_participant._measurements(scene, dice, outcomes)
+    assert max(one.high for one in found) == 1
+    assert min(one.low for one in found) == -1
+    (own,) = (one for one in found if one.name == "Dice without the bad site")
+    assert (own.low, own.high) == (0, 1)

@@ -22,6 +22,7 @@ Meaning
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -203,6 +204,7 @@ def _measurements(study: _Study) -> list[Measurement]:
             study.seed,
             chance=1.0,
             at_least=ERROR_AIM if aim else None,
+            limits=(0.0, math.inf),
         )
 
     sent: dict[tuple[str, int], float] = {

@@ -249,7 +249,10 @@ def _measurements(study: _Study, baseline: Numbers) -> list[Measurement]:
 
     def measured(name: str, values: Numbers, at: float, limit: float | None = None) -> Measurement:
         groups = study.targets.groups[: len(values)]
-        return mean_measurement(name, values, groups, study.seed, chance=at, at_most=limit)
+        ends = (0.0, 1.0) if limit is None else (-1.0, 1.0)  # that with an aim is a difference
+        return mean_measurement(
+            name, values, groups, study.seed, chance=at, at_most=limit, limits=ends
+        )
 
     best = _best(study, "sent")
     sent = study.tries["sent", best][0]
