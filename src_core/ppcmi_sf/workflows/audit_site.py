@@ -145,6 +145,8 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
     )
     numbers = _numbers(sources.cases)
     known = KnownSlices(record.learned)
+    known.compare_names(sources.cases, sources.unseen, "unseen")
+    known.compare_names(sources.cases, sources.public, "public")
     members = known.learned(_grouped(data.training, sources.cases, numbers))
     others = known.strange(_grouped(data.validation, sources.cases, numbers), "set apart")
     failures = list(data.failures)

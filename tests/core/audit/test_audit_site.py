@@ -168,6 +168,17 @@ def test_who_was_in_the_training_is_known_by_the_slices(files):
         audited(root, key, cases["north"], public=seen)
 
 
+def test_further_slices_of_a_patient_of_the_training_are_told(files):
+    """Of a known name but with other images: as non-members they make a leak look smaller."""
+    root, cases, key = files
+    assert not audited(root, key, cases["north"], unseen=cases["south"]).notes
+    names = [case.group for case in cases["north"]]
+    visits = [replace(c, group=name) for c, name in zip(cases["south"], names, strict=True)]
+    (note,) = audited(root, key, cases["north"], unseen=visits).notes
+    assert note.startswith(f"{len(set(names))} patients of those given as unseen are named like")
+    assert "Doe" not in note
+
+
 def set_apart(root, cases):
     groups = SiteFolder(root / "north").record().validation_groups
     return {case.name for case in cases if case.group in groups}
