@@ -45,7 +45,8 @@ def predict(features: Tensor, labels: Labels, asked: Tensor) -> Labels:
     target = torch.where(truth, 1.0, -1.0).double()
     middle = float((weights * target).mean())
     kernel = known @ known.T
-    ridge = RIDGE * kernel.diagonal().mean() * torch.diag(1 / weights)
+    # where all known items are alike the kernel is 0, and nothing is left but the middle
+    ridge = RIDGE * kernel.diagonal().mean().clamp_min(1e-12) * torch.diag(1 / weights)
     dual = torch.linalg.solve(kernel + ridge, target - middle)
     answer = other @ known.T @ dual + middle
     guess: Labels = (answer > 0).numpy()

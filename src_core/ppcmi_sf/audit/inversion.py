@@ -14,7 +14,7 @@ from ppcmi_sf.device import place
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.progress import Job
-from ppcmi_sf.training.dataset import batch_count, batches
+from ppcmi_sf.training.dataset import batch_count, batches, require_two_values
 from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.loop import fit
 from ppcmi_sf.training.losses import image_loss
@@ -96,8 +96,9 @@ def train_inversion(
     Raises
     ------
     TrainingError
-        The loss is not finite.
+        The loss is not finite, or there is one pair alone of the smallest images.
     """
+    require_two_values(len(images), subject.study)
     options = fit_for_steps(len(images), steps, seed, batch_size=BATCH_SIZE, learning_rate=RATE)
     task = InversionTask(subject, latents, images, options, scramble)
     yield from fit(task, options)

@@ -20,7 +20,8 @@ from ppcmi_sf.audit.subject import GroupedSlices
 from ppcmi_sf.metrics import image_similarity
 from ppcmi_sf.progress import Job, Progress
 
-SSIM_LIMITS = (-1.0, 1.0)
+SSIM_LIMITS, DIFFERENCE_LIMITS = (-1.0, 1.0), (-2.0, 2.0)
+OWN_ABOVE_OTHERS = "SSIM with the own original above that with another patient's"
 
 Pictures = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
@@ -125,15 +126,37 @@ def _with_partners(groups: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.intp],
     return rows[np.argsort(groups[rows], kind="stable")], len(own)
 
 
-def specific_measurement(
-    name: str, values: Numbers, groups: npt.NDArray[np.int64], seed: int
-) -> Measurement:
-    """A mean that should not be above 0: met when its interval reaches 0. NaN does not count."""
-    known = ~np.isnan(values)
-    mean, low, high = mean_interval(values[known], groups[known].tolist(), seed)
-    met, aim = mean <= 0 or not low > 0, "interval that reaches 0"
-    ends, count = (finite(low), finite(high)), int(known.sum())
-    return Measurement(name, mean, *ends, count, 0.0, aim, met, math.isfinite(low) and met)
+def specific_measurements(
+    what: tuple[str, str],
+    above: Sequence[Numbers],
+    groups: npt.NDArray[np.int64],
+    seed: int,
+) -> tuple[Measurement, Measurement]:
+    """A mean that should not be above 0, and the same where the attack must succeed.
+
+    The first is met when its interval reaches 0. Of few patients every interval does, so that is
+    shown only where the second has its whole interval above 0 and above the first's.
+
+    Parameters
+    ----------
+    what
+        Of which pictures: for the names of the two.
+    above
+        Of both; see :func:`own_above_others`. NaN does not count.
+    """
+    names = [f"{OWN_ABOVE_OTHERS}, {one}" for one in what]
+    found = []
+    for values in above:
+        known = ~np.isnan(values)
+        interval = mean_interval(values[known], groups[known].tolist(), seed, DIFFERENCE_LIMITS)
+        found.append((interval, int(known.sum())))
+    ((mean, low, high), count), (reference, planted_count) = found
+    met, told = mean <= 0 or not low > 0, reference[1] > max(0.0, high)
+    ends, aim = (finite(low), finite(high)), "interval that reaches 0"
+    return (
+        Measurement(names[0], mean, *ends, count, 0.0, aim, met, met and told),
+        Measurement.aimed(names[1], reference, planted_count, 0.0),
+    )
 
 
 def finite(value: float) -> float | None:

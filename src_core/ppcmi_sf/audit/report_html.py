@@ -191,7 +191,8 @@ def _not_shown(results: Sequence[AttackResult]) -> str:
         return ""
     return (
         "<h2>Aims that are met by the number alone</h2>\n<p>The interval goes beyond the aim, or "
-        "there is none: with so few patients it is not shown that they are met.</p>\n"
+        "there is none, or it does not leave out what a planted weakness gets: with so few "
+        "patients it is not shown that they are met.</p>\n"
         f"<ul>{''.join(items)}</ul>"
     )
 

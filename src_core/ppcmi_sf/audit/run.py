@@ -157,6 +157,12 @@ def data_of(subject: Subject) -> tuple[str, ...]:
     else:
         public = subject.public
         lines.append(f"{len(public)} public slices of {public.group_count} patients")
+        both = len(members) + len(others) - len(subject.unknown)
+        if both:
+            lines.append(
+                f"{both} of the site's slices are among these; who trains on them is not asked "
+                "about them"
+            )
     if subject.network is None:
         lines.append(
             "the site has no mapping network of this key and these autoencoders: attacks on it "

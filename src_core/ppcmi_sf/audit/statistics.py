@@ -6,7 +6,8 @@ groups are drawn with replacement (Field and Welsh, J. R. Statist. Soc. B 69, 20
 such an interval is too narrow by itself, so its ends are moved away by what Student's t has more
 than the normal distribution (Hesterberg, The American Statistician 69(4), 2015). A bootstrap of
 a figure that is 0 or 1 in every draw has no width; then a score interval on the number of groups is
-given instead, so that "1.0 of three patients" never looks like a certainty.
+given instead, so that "1.0 of three patients" never looks like a certainty, and no more does an AUC
+of 0.999.
 """
 
 from __future__ import annotations
@@ -102,9 +103,9 @@ def auc_interval(
     Returns
     -------
     auc, low, high
-        With perfect separation in every resample the interval is Newcombe's score interval
-        (Statist. Med. 25, 2006, method 5) for the numbers of groups. The ends are 0 and 1 when
-        one of the sides has fewer than two groups, and all three are NaN without items.
+        Where resamples separate perfectly, the interval is at least as wide as Newcombe's score
+        interval (Statist. Med. 25, 2006, method 5) for the numbers of groups. The ends are 0 and 1
+        when one of the sides has fewer than two groups, and all three are NaN without items.
     """
     value = auc(pos, neg)
     positives, negatives = _Sample.of(pos, groups_pos), _Sample.of(neg, groups_neg)
@@ -113,9 +114,7 @@ def auc_interval(
     if min(positives.count, negatives.count) < 2:
         return value, 0.0, 1.0
     low, high = _bootstrap(positives, negatives, auc, seed, level)
-    if low == high:
-        return value, *_newcombe(value, positives.count, negatives.count)
-    return _widened(value, low, high, min(positives.count, negatives.count), level)
+    return _auc_ends(value, low, high, (positives.count, negatives.count), level)
 
 
 def pair_auc_interval(
@@ -155,9 +154,7 @@ def pair_auc_interval(
         weights = np.where(one == two, drawn[one], drawn[one] * drawn[two])
         figures.append(_weighted_auc(ranks, same, weights))
     low, high = _ends([figure for figure in figures if not math.isnan(figure)] or [value], LEVEL)
-    if low == high:
-        return value, *_newcombe(value, len(names), len(names))
-    return _widened(value, low, high, len(names), LEVEL)
+    return _auc_ends(value, low, high, (len(names), len(names)), LEVEL)
 
 
 def _weighted_auc(
@@ -222,7 +219,8 @@ def tpr_at_fpr(
     -------
     tpr, low, high
         The bootstrap draws positives and negatives, so the threshold's own uncertainty is in the
-        interval. Without any spread it is Wilson's, for the number of positive groups. NaN
+        interval. Without any spread it is Wilson's, for the number of positive groups; its
+        upper end is never below that of Wilson's for 0, nor its lower one above that for 1. NaN
         without items.
     """
     value = tpr(pos, neg, fpr)
@@ -234,7 +232,10 @@ def tpr_at_fpr(
     low, high = _bootstrap(positives, negatives, lambda p, n: tpr(p, n, fpr), seed, LEVEL)
     if low == high:
         return value, *wilson(value, positives.count)
-    return _widened(value, low, high, min(positives.count, negatives.count), LEVEL)
+    value, low, high = _widened(value, low, high, min(positives.count, negatives.count), LEVEL)
+    # A slice or two must not narrow what so many patients of none, or of all, leave open.
+    none, every = wilson(0.0, positives.count), wilson(1.0, positives.count)
+    return value, min(low, every[0]), max(high, none[1])
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
@@ -308,14 +309,31 @@ def _widened(
     return value, max(limits[0], low), min(limits[1], high)
 
 
-def _newcombe(value: float, positives: int, negatives: int) -> tuple[float, float]:
+def _auc_ends(
+    value: float, low: float, high: float, groups: tuple[int, int], level: float
+) -> Interval:
+    """The interval of an AUC from the ends of its bootstrap.
+
+    Where draws reach 0 or 1, all that the bootstrap knows of the other order are a few slices of
+    a patient or two, so its interval is too narrow, if it has one: the score interval bounds it.
+    """
+    score = _newcombe(value, *groups, level)
+    if low == high:
+        return value, *score
+    reaches = low <= 0 or high >= 1
+    value, low, high = _widened(value, low, high, min(groups), level)
+    return (value, min(low, score[0]), max(high, score[1])) if reaches else (value, low, high)
+
+
+def _newcombe(value: float, positives: int, negatives: int, level: float) -> tuple[float, float]:
     """Solve for where ``value`` is z standard errors away, the error taken at the end itself."""
+    z = float(ndtri((1 + level) / 2))
     extra = (positives + negatives) / 2 - 1
 
     def beyond(end: float) -> float:
         factor = 1 + extra * (1 - end) / (2 - end) + extra * end / (1 + end)
         variance = end * (1 - end) * factor / (positives * negatives)
-        return abs(value - end) - _Z * math.sqrt(max(variance, 0.0))
+        return abs(value - end) - z * math.sqrt(max(variance, 0.0))
 
     return _solve(beyond, value, 0.0), _solve(beyond, value, 1.0)
 

@@ -167,7 +167,11 @@ class Subject:
     @property
     def unknown(self) -> GroupedSlices:
         """Slices that an attacker who trains on ``public`` has not trained on."""
-        return self.members if self.public_is_own else self.everything
+        if self.public_is_own:
+            return self.members
+        every, public = self.everything, set(self.public.grid.digests())
+        is_unknown = [digest not in public for digest in every.grid.digests()]
+        return every.take(np.flatnonzero(is_unknown))
 
 
 def choose(slices: GroupedSlices, limit: int, seed: int) -> GroupedSlices:

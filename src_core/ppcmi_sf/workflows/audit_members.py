@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ppcmi_sf.audit.subject import GroupedSlices
+from ppcmi_sf.data import Case
 
 
 class KnownSlices:
@@ -38,6 +39,29 @@ class KnownSlices:
     def strange(self, slices: GroupedSlices, what: str) -> GroupedSlices:
         """Those that it was not trained on."""
         return self._part(slices, False, f"that were to be {what}: the site was trained on them")
+
+    def compare_names(self, own: Sequence[Case], more: Sequence[Case], what: str) -> None:
+        """Note patients of the same name in both; that may be one patient, or two.
+
+        Names are not trusted to leave anybody out: many folders count their patients from 1.
+        """
+        count = len({case.group for case in own} & {case.group for case in more})
+        if count:
+            self.notes.append(
+                f"{count} patients of those given as {what} are named like patients of the data "
+                "folder: if they are the same people, some count as other patients who are not, "
+                "and attacks look weaker or stronger than they are"
+            )
+
+    def new(self, slices: GroupedSlices, *taken: GroupedSlices) -> GroupedSlices:
+        """Those that are not among others: counted twice, one patient would pass for two."""
+        there = {digest for part in taken for digest in part.grid.digests()}
+        is_new = [digest not in there for digest in slices.grid.digests()]
+        kept = slices.take(np.flatnonzero(is_new))
+        if len(kept) < len(slices):
+            count = len(slices) - len(kept)
+            self.notes.append(f"left out {count} slices that are in the data folder, too")
+        return kept
 
     def _part(self, slices: GroupedSlices, wanted: bool, why: str) -> GroupedSlices:
         if not self._digests:

@@ -145,13 +145,16 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
     )
     numbers = _numbers(sources.cases)
     known = KnownSlices(record.learned)
+    known.compare_names(sources.cases, sources.unseen, "unseen")
+    known.compare_names(sources.cases, sources.public, "public")
     members = known.learned(_grouped(data.training, sources.cases, numbers))
     others = known.strange(_grouped(data.validation, sources.cases, numbers), "set apart")
     failures = list(data.failures)
     if sources.unseen:
         first = len(numbers) + len(_numbers(sources.public))
         unseen, problems = yield from _load_unseen(sources, study, record, first)
-        others = GroupedSlices.join([others, known.strange(unseen, "unseen")])
+        unseen = known.new(known.strange(unseen, "unseen"), members, others)
+        others = GroupedSlices.join([others, unseen])
         failures += problems
     if len(members) + len(others) < LEAST_SLICES or not len(members) or not len(others):
         raise TrainingError(
@@ -184,6 +187,11 @@ def load_subject(sources: AuditSources, *, device: torch.device) -> Job[tuple[Su
         partners=partners,
         notes=tuple(known.notes),
     )
+    if not len(subject.unknown):
+        raise TrainingError(
+            "All slices of the site are among the public images: none is left to attack.",
+            hint="Give images of other patients, or none.",
+        )
     return subject, failures
 
 

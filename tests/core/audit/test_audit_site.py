@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from typer.main import get_command
 
 from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.audit.run import data_of
 from ppcmi_sf.data import Case
 from ppcmi_sf.dates import valid_from_today
 from ppcmi_sf.errors import TrainingError
@@ -153,11 +154,29 @@ def test_who_was_in_the_training_is_known_by_the_slices(files):
     assert len(again.others) == len(cases["public"])
 
     both = audited(root, key, cases["north"], unseen=cases["north"], public=cases["north"])
-    assert len(both.others) == 2 * len(usual.others) and len(both.public) == len(usual.others)
+    # what was set apart and given once more is neither another patient nor news to an attacker
+    assert len(both.others) == len(usual.others) and len(both.public) == len(usual.others)
     assert sum("the site was trained on them" in note for note in both.notes) == 2
+    assert sum("in the data folder, too" in note for note in both.notes) == 1
+    assert len(both.unknown) == len(both.members)
+    assert f"{len(usual.others)} of the site's slices are among these" in " ".join(data_of(both))
+    same = audited(root, key, cases["north"], unseen=cases["public"], public=cases["public"])
+    assert len(same.unknown) == len(usual.members) + len(usual.others)
+    assert not set(same.unknown.grid.digests()) & set(same.public.grid.digests())
     seen = [case for case in cases["north"] if case.name not in set_apart(root, cases["north"])]
     with pytest.raises(TrainingError, match="of the site's own training"):
         audited(root, key, cases["north"], public=seen)
+
+
+def test_further_slices_of_a_patient_of_the_training_are_told(files):
+    """Of a known name but with other images: as non-members they make a leak look smaller."""
+    root, cases, key = files
+    assert not audited(root, key, cases["north"], unseen=cases["south"]).notes
+    names = [case.group for case in cases["north"]]
+    visits = [replace(c, group=name) for c, name in zip(cases["south"], names, strict=True)]
+    (note,) = audited(root, key, cases["north"], unseen=visits).notes
+    assert note.startswith(f"{len(set(names))} patients of those given as unseen are named like")
+    assert "Doe" not in note
 
 
 def set_apart(root, cases):
@@ -173,6 +192,8 @@ def test_a_site_of_before_is_audited_by_names_and_told_so(files, tmp_path):
     subject = audited(tmp_path, key, cases["north"])
     assert len(subject.members) + len(subject.others) == 12
     assert any("before its slices were noted" in note for note in subject.notes)
+    with pytest.raises(TrainingError, match="none is left to attack"):
+        audited(tmp_path, key, cases["north"], public=cases["north"])
 
 
 def test_public_volumes_are_cut_as_the_site_s_are(files, tmp_path):

@@ -53,3 +53,9 @@ def test_classes_weigh_alike_and_one_class_alone_is_no_error():
     assert predict(values, labels, values)[:6].mean() > 0.8
     assert predict(values, np.ones(60, bool), values).all()
     assert not predict(values, np.zeros(60, bool), values).any()
+
+
+def test_items_that_are_all_alike_are_no_error():
+    """As of empty masks: the kernel is 0, and an audit fell over a singular matrix."""
+    same = torch.full((60, 8), 0.3, dtype=torch.float64)
+    assert len(predict(same, by_patient(0), same)) == 60

@@ -42,6 +42,9 @@ def test_noise_of_the_site_is_in_what_is_attacked(blind_subject, quick):
     finally:
         blind_subject.site.noise = None
     assert first.measurements[0].value > 100 * quiet
+    # that it can succeed is seen beside it, without noise and transform
+    planted = [one for one in first.measurements if "planted weakness: no transform" in one.name]
+    assert min(one.value for one in planted) < 1e-3
     assert first.measurements == again.measurements  # the same seed, the same noise
 
 

@@ -16,6 +16,8 @@ from ppcmi_sf.audit.neighbours import (
     neighbour_precision,
     symmetries,
 )
+from ppcmi_sf.audit.options import AuditOptions
+from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.progress import run
 
 SHAPE = (12, 12)
@@ -39,6 +41,27 @@ def test_without_a_transform_the_layout_shows(result, figure):
     none = figure(result, "first component, positions as they lie", "no transform")
     sent = figure(result, "first component, positions as they lie", "as sent")
     assert none.value > sent.value + 0.2
+
+
+def test_what_is_laid_out_one_by_one_is_of_as_many_patients(escrow_subject, monkeypatch):
+    """Not of the first few patients alone, whose interval would stand for all."""
+    asked = []
+
+    def stop(study, setting):
+        asked.append(study.targets.groups[: study.laid_out_items])
+        raise PPCMIError("enough", hint="none")
+
+    monkeypatch.setattr(layout, "_look", stop)
+    with pytest.raises(PPCMIError, match="enough"):
+        run(layout.run(escrow_subject, AuditOptions(seed=1, items=40, train_steps=2)))
+    assert len(asked[0]) == len(set(asked[0]))
+
+
+def test_no_interval_of_a_correlation_is_negative(result):
+    """Three items that are laid out one by one had |r| of -0.2 and more."""
+    for one in result.measurements:
+        if "above" not in one.name and one.low is not None:
+            assert 0 <= one.low <= one.value <= one.high <= 1, one
 
 
 def test_one_order_for_all_shows_its_neighbours_and_a_new_one_does_not(result, figure):

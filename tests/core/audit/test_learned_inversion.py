@@ -2,9 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from ppcmi_sf.audit.attacks import learned_inversion
+from ppcmi_sf.audit.inversion import train_inversion
+from ppcmi_sf.errors import PPCMIError, TrainingError
+from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import run
 
 
@@ -67,3 +72,29 @@ def test_the_same_seed_gives_the_same_numbers(escrow_subject, fresh):
     tiny = AuditOptions(seed=2, quick=True, items=4, train_steps=3)
     first, again = (run(learned_inversion.run(fresh(escrow_subject), tiny)) for _ in range(2))
     assert first.measurements == again.measurements
+
+
+def test_a_site_of_one_member_is_told_so(escrow_subject, options):
+    """Of one slice that the attacker has not got, none is left to attack: an audit fell over."""
+    few = replace(
+        escrow_subject,
+        members=escrow_subject.members.take(np.arange(1)),
+        public=escrow_subject.others,
+        public_is_own=True,
+    )
+    with pytest.raises(PPCMIError, match="one slice alone"):
+        run(learned_inversion.run(few, options))
+
+
+def test_one_pair_of_the_smallest_images_is_not_trained_on(escrow_subject, make_study):
+    """Its coarsest latent is one pixel, of which batch norm makes nothing but an error."""
+    from ppcmi_sf.audit.options import AuditOptions
+
+    small = replace(escrow_subject, study=make_study(size=(32, 32)))
+    numbers = {number for _, number in learned_inversion._plans(small, AuditOptions(), 30)}
+    assert numbers == {5, 20, 30}
+    usual = learned_inversion._plans(escrow_subject, AuditOptions(), 30)
+    assert {number for _, number in usual} == {1, 5, 20, 30}
+    one = LatentPyramid({at.name: torch.zeros(1, *at.shape) for at in small.study.scales})
+    with pytest.raises(TrainingError, match="too little"):
+        run(train_inversion(small, one, torch.zeros(1, 1, 32, 32), 2, 0))

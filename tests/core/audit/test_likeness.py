@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from ppcmi_sf.audit.likeness import likeness, own_above_others, specific_measurement
+from ppcmi_sf.audit.likeness import likeness, own_above_others, specific_measurements
 from ppcmi_sf.progress import run
 
 
@@ -39,7 +39,7 @@ def test_a_patient_with_most_of_the_slices_is_compared_with_others_alone():
     known = ~np.isnan(values)
     assert known.sum() == 4 and known[7:].all()
     assert values[known].min() > 0.8
-    one = specific_measurement("x", values, np.array(groups), 0)
+    one, _ = specific_measurements(("x", "y"), [values, values], np.array(groups), 0)
     assert one.n == 4 and one.value == pytest.approx(values[known].mean()) and one.met is False
 
 
@@ -51,6 +51,24 @@ def test_pictures_that_show_nothing_of_the_item_have_zero_in_the_mean():
 
 def test_of_one_patient_alone_nothing_is_shown():
     groups = [0, 0, 0]
-    one = specific_measurement("x", above(groups, pictures_of(groups)), np.array(groups), 0)
+    values = above(groups, pictures_of(groups))
+    one, _ = specific_measurements(("x", "y"), [values, values], np.array(groups), 0)
     assert (one.value, one.low, one.shown) == (0, None, False)
     assert not math.isnan(one.value)
+
+
+def test_an_interval_that_few_patients_make_wide_does_not_show_that_nothing_is_told():
+    """Two patients, of whose slices 0.45 is told: the interval is -0.95 to 1.86."""
+    values, groups = np.array([0.3, 0.3, 0.3, 0.62, 0.6, 0.6]), np.repeat([0, 1], 3)
+    one, planted = specific_measurements(("as sent", "the right key"), [values, values], groups, 0)
+    assert one.value > 0.4 and one.low < 0
+    assert one.shown is False
+    assert planted.name.endswith("the right key") and planted.met is None
+
+    rng, many = np.random.default_rng(0), np.repeat(np.arange(12), 2)
+    nothing, all_of_it = rng.normal(0, 0.02, 24), rng.normal(0.4, 0.02, 24)
+    assert specific_measurements(("", ""), [nothing, all_of_it], many, 0)[0].shown is True
+    # where the attack cannot tell anything at all, that it tells nothing is no merit
+    assert specific_measurements(("", ""), [nothing, nothing[::-1]], many, 0)[0].shown is False
+    leak = specific_measurements(("", ""), [all_of_it, all_of_it], many, 0)[0]
+    assert (leak.met, leak.shown) == (False, False)

@@ -118,6 +118,11 @@ def test_patients_with_one_slice_each_cannot_be_linked(make_subject, ellipses):
     assert caught.value.hint
 
 
+def test_a_low_limit_does_not_make_patients_vanish(ellipses):
+    """With --items 2 the report said that there were two such patients, of sixteen."""
+    assert linkability._several_each(patients(ellipses, 5), 8, 0).group_count == 4
+
+
 def test_features_that_are_invariant_stay_under_any_turn_shift_and_order():
     torch.manual_seed(0)
     plain = LatentPyramid({"a": torch.randn(4, 6, 4, 4), "b": torch.randn(4, 3, 2, 2)})

@@ -1,5 +1,7 @@
 """A site that sends bad pairs: what it costs the others, and what the checks catch."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from ppcmi_sf.audit.attacks import malicious_participant
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.poison import POISON_WORDS, flip_classes
+from ppcmi_sf.audit.report_html import interval
 from ppcmi_sf.audit.subject import GroupedSlices, Subject
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.keys import ClientKey
@@ -126,3 +129,24 @@ def test_too_few_patients_are_an_error(subject):
 
 def test_flipping_reverses_the_classes():
     assert flip_classes(torch.tensor([[0, 1], [2, 0]]), 3).tolist() == [[2, 1], [0, 2]]
+
+
+def test_one_patient_in_the_test_part_gives_no_interval():
+    """Not one of none to none."""
+    scene = SimpleNamespace(groups=np.zeros(3, np.int64), options=OPTIONS)
+    dice = np.array([0.5, 0.6, 0.7])
+    outcomes = {"huge": malicious_participant._Outcome(dice, dice, "")}
+    found = malicious_participant._measurements(scene, dice, outcomes)
+    assert {interval(one) for one in found} == {"no interval"}
+
+
+def test_no_interval_reaches_beyond_what_dice_can_be():
+    """Of two patients Student's t alone gave a Dice of up to 2.3."""
+    scene = SimpleNamespace(groups=np.array([0, 0, 1, 1]), options=OPTIONS)
+    dice = np.array([1.0, 1.0, 0.7, 0.7])
+    outcomes = {"huge": malicious_participant._Outcome(None, dice[::-1], "")}
+    found = malicious_participant._measurements(scene, dice, outcomes)
+    assert max(one.high for one in found) == 1
+    assert min(one.low for one in found) == -1
+    (own,) = (one for one in found if one.name == "Dice without the bad site")
+    assert (own.low, own.high) == (0, 1)

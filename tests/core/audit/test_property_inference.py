@@ -99,6 +99,11 @@ def test_a_seed_gives_the_same_numbers(subject):
     assert first.measurements == second.measurements
 
 
+def test_a_low_limit_does_not_make_patients_vanish(subject):
+    found = run(property_inference.run(subject, AuditOptions(items=2, quick=True)))
+    assert found.measurements[0].n == property_inference.MIN_PATIENTS
+
+
 def test_too_few_patients_are_an_error(subject):
     from dataclasses import replace
 

@@ -112,6 +112,24 @@ def test_perfect_separation_is_no_certainty():
     assert none[2] == pytest.approx(1 - low)
 
 
+def test_one_slice_out_of_order_does_not_make_three_patients_a_certainty():
+    """The bootstrap alone said 0.990 to 1; of perfect separation it is 0.501 to 1."""
+    pos, neg, names = np.arange(30) + 100.0, np.arange(30.0), np.repeat(np.arange(3), 10).tolist()
+    perfect = auc_interval(pos, neg, 0, names, names)
+    pos[0] = 28.5
+    value, low, high = auc_interval(pos, neg, 0, names, names)
+    assert value == pytest.approx(1 - 1 / 900) and high == 1
+    assert low < perfect[1]
+    _, low, high = auc_interval(neg, pos, 0, names, names)
+    assert low == 0 and high > 1 - perfect[1]
+
+
+def test_a_higher_level_widens_the_interval_of_perfect_separation_too():
+    pos, neg = np.arange(10) + 100.0, np.arange(10.0)
+    usual, wider = auc_interval(pos, neg, 0), auc_interval(pos, neg, 0, level=0.996)
+    assert wider[1] < usual[1] - 0.05
+
+
 @pytest.mark.parametrize(("fpr", "expected"), [(0.01, 0.99), (0.1, 0.90), (0.5, 0.5)])
 def test_tpr_of_one_distribution_is_the_fpr(fpr, expected):
     """Scores 0 … 999 on both sides, in closed form; and reversed."""
@@ -137,6 +155,21 @@ def test_too_few_negatives_cannot_resolve_a_low_rate():
     assert value == 0.5  # above every negative
     assert (low, high) == (0, 1)
     assert tpr_at_fpr(range(100), range(-100, 0), 0.01)[1] > 0.9
+
+
+def test_one_slice_that_is_named_does_not_show_that_hardly_any_can_be():
+    """Of five patients, 0 of 1000 slices were 0 to 0.434, and 1 of 1000 were 0 to 0.004."""
+    names = np.repeat(np.arange(5), 200).tolist()
+    neg, highest = np.arange(1000.0), []
+    for hits in (0, 1, 2, 5, 200):
+        pos = np.full(1000, -1.0)
+        pos[:hits] = 5000
+        value, _, high = tpr_at_fpr(pos, neg, 0.01, groups_pos=names, groups_neg=names)
+        assert value == hits / 1000
+        highest.append(high)
+    assert highest == sorted(highest)
+    _, low, _ = tpr_at_fpr(np.append(neg[1:] + 1e4, -1), neg, 0.01, groups_pos=names)
+    assert low < 0.6
 
 
 def test_wilson_s_interval():

@@ -39,7 +39,7 @@ from ppcmi_sf.audit.likeness import (
     mean_measurement,
     mean_pictures,
     own_above_others,
-    specific_measurement,
+    specific_measurements,
     ssim_measurement,
 )
 from ppcmi_sf.audit.options import AuditOptions
@@ -52,7 +52,7 @@ from ppcmi_sf.stages import Stages
 
 SSIM_AIM = 0.34
 OTHER_KEYS = 8
-OWN_ABOVE_OTHERS = "SSIM with the own original above that with another patient's, as sent"
+OWN = "the site's own decoder with its key"
 
 ATTACK = Attack(
     id="cross-decoder",
@@ -75,7 +75,7 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     targets = choose(among, options.item_limit, options.seed)
     originals = targets.pictures()
     baseline_pictures = mean_pictures(targets, subject.everything)
-    stages = Stages(14 + OTHER_KEYS)
+    stages = Stages(15 + OTHER_KEYS)
     baseline = yield from stages.run(likeness(originals, baseline_pictures))
     partners = yield from stages.run(partners_of(subject, options), 4)
     latents = yield from stages.run(encode(subject, targets))
@@ -88,16 +88,18 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     own = yield from stages.run(_own(subject, latents, originals))
     trying = _with_other_keys(subject, partners, latents, originals, options)
     others = yield from stages.run(trying, OTHER_KEYS)
-    found, shown = best["sent"]
-    job_above = own_above_others(originals, shown, found, targets.groups)
-    above = yield from stages.run(job_above)
-    specific = specific_measurement(OWN_ABOVE_OTHERS, above, targets.groups, options.seed)
+    above = []
+    for found, shown in (best["sent"], own):
+        job_above = own_above_others(originals, shown, found, targets.groups)
+        above.append((yield from stages.run(job_above)))
+    what = SETTING_WORDS["sent"], OWN
+    specific = specific_measurements(what, above, targets.groups, options.seed)
     return AttackResult(
         ATTACK,
         (
-            *_measurements(best, baseline, own, targets, options.seed),
+            *_measurements(best, baseline, own[0], targets, options.seed),
             *_key_measurements(others, baseline, targets, options.seed),
-            specific,
+            *specific,
         ),
         _pictures(originals, baseline_pictures, best),
         _reading(best, baseline, others),
@@ -144,9 +146,11 @@ def _with_other_keys(
     return found
 
 
-def _own(subject: Subject, latents: LatentPyramid, originals: Pictures) -> Job[Likeness]:
+def _own(
+    subject: Subject, latents: LatentPyramid, originals: Pictures
+) -> Job[tuple[Likeness, Pictures]]:
     decoded = yield from decode(subject.site.image_autoencoder, latents)
-    return (yield from likeness(originals, decoded))
+    return (yield from likeness(originals, decoded)), decoded
 
 
 def _measurements(
@@ -183,7 +187,7 @@ def _measurements(
         if setting != "sent":
             name = f"SSIM with the original, {SETTING_WORDS[setting]}"
             found.append(ssim_measurement(name, tried.ssim, groups, seed, chance=chance))
-    name = "SSIM with the original, the site's own decoder with its key"
+    name = f"SSIM with the original, {OWN}"
     found.append(ssim_measurement(name, own.ssim, groups, seed, chance=chance))
     return found
 

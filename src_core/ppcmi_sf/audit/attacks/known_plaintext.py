@@ -22,6 +22,7 @@ Meaning
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -203,6 +204,7 @@ def _measurements(study: _Study) -> list[Measurement]:
             study.seed,
             chance=1.0,
             at_least=ERROR_AIM if aim else None,
+            limits=(0.0, math.inf),
         )
 
     sent: dict[tuple[str, int], float] = {
@@ -213,10 +215,8 @@ def _measurements(study: _Study) -> list[Measurement]:
     worst = min(sent, key=lambda at: sent[at])
     found = [measured("sent", *worst, aim=True)]
     found += [measured("sent", *at) for at in sent if at != worst]
-    for setting, scale, number in study.errors:
-        if setting == "fixed":
-            found.append(measured(setting, scale, number))
-    return found
+    weaker = settings(study.subject.study)[1]  # where noise hides what is sent, in blind, too
+    return found + [measured(*at) for at in study.errors if at[0] == weaker]
 
 
 def _pictures(study: _Study) -> Job[tuple[AuditPicture, ...]]:

@@ -59,7 +59,7 @@ from ppcmi_sf.audit.neighbours import (
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
-from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose
+from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose, choose_in_turn
 from ppcmi_sf.audit.surrogates import attackers_autoencoder
 from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.latents import LatentPyramid
@@ -141,7 +141,8 @@ class _Study:
 
 def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     """Look at one scale in every setting."""
-    targets = choose(subject.unknown, options.item_limit, options.seed)
+    # the first few are laid out one by one, and should be of as many patients
+    targets = choose_in_turn(subject.unknown, options.item_limit, options.seed)
     stages = Stages(7)
     latents = yield from stages.run(encode(subject, targets))
     scale = _scale(subject)
@@ -248,7 +249,10 @@ def _measurements(study: _Study, baseline: Numbers) -> list[Measurement]:
 
     def measured(name: str, values: Numbers, at: float, limit: float | None = None) -> Measurement:
         groups = study.targets.groups[: len(values)]
-        return mean_measurement(name, values, groups, study.seed, chance=at, at_most=limit)
+        ends = (0.0, 1.0) if limit is None else (-1.0, 1.0)  # that with an aim is a difference
+        return mean_measurement(
+            name, values, groups, study.seed, chance=at, at_most=limit, limits=ends
+        )
 
     best = _best(study, "sent")
     sent = study.tries["sent", best][0]

@@ -51,13 +51,14 @@ from ppcmi_sf.audit.likeness import (
     mean_measurement,
     mean_pictures,
     own_above_others,
-    specific_measurement,
+    specific_measurements,
     ssim_measurement,
 )
 from ppcmi_sf.audit.options import AuditOptions
 from ppcmi_sf.audit.result import Attack, AttackResult, AuditPicture, Measurement
 from ppcmi_sf.audit.subject import GroupedSlices, Subject, choose, choose_in_turn, divide
 from ppcmi_sf.audit.surrogates import attackers_autoencoder
+from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.stages import Stages
@@ -128,7 +129,7 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     specific = yield from stages.run(_specific(study))
     return AttackResult(
         ATTACK,
-        (*_measurements(study, baseline), specific),
+        (*_measurements(study, baseline), *specific),
         _pictures(study, baseline_pictures),
         _reading(study, baseline),
         (
@@ -142,6 +143,12 @@ def _pool_and_targets(
     subject: Subject, options: AuditOptions
 ) -> tuple[GroupedSlices, GroupedSlices]:
     """Known slices, a few of each of many patients first, and those that are attacked."""
+    if len(subject.unknown) < 2:
+        raise PPCMIError(
+            "There is one slice alone that the attacker has not got already; two are needed, to "
+            "know one and to attack the other.",
+            hint="Give more data, or public images.",
+        )
     share = POOL_SHARE
     if subject.public_is_own:  # the attacker knows these anyhow, so fewer of the members
         wanted = POOL_SHARE * len(subject.everything) - len(subject.others)
@@ -157,6 +164,8 @@ def _plans(subject: Subject, options: AuditOptions, pool: int) -> list[tuple[Set
     """How many known pairs a decoder is trained on, in which setting."""
     wanted = QUICK_KNOWN if options.quick else KNOWN
     numbers = sorted({min(number, pool) for number in wanted})
+    if subject.study.image_size == (32, 32):  # as of require_two_values
+        numbers = [number for number in numbers if number > 1] or numbers
     plans: list[tuple[Setting, int]] = []
     for setting in settings(subject.study):
         if setting != "none":
@@ -266,13 +275,16 @@ def _measurements(study: _Study, baseline: Likeness) -> list[Measurement]:
     return found
 
 
-def _specific(study: _Study) -> Job[Measurement]:
+def _specific(study: _Study) -> Job[tuple[Measurement, Measurement]]:
     """Whether the best attempt says anything of the very item."""
-    best, groups = _best(study, "sent"), study.targets.groups
-    found, pictures = study.tries["sent", best]
-    above = yield from own_above_others(study.targets.pictures(), pictures, found, groups)
-    name = f"SSIM with the own original above that with another patient's, {best}, as sent"
-    return specific_measurement(name, above, groups, study.options.seed)
+    originals, groups = study.targets.pictures(), study.targets.groups
+    above = []
+    compared: tuple[Setting, Setting] = ("sent", "none")
+    for setting in compared:
+        found, pictures = study.tries[setting, _best(study, setting)]
+        above.append((yield from own_above_others(originals, pictures, found, groups)))
+    sent, none = (f"{_best(study, at)}, {SETTING_WORDS[at]}" for at in compared)
+    return specific_measurements((sent, none), above, groups, study.options.seed)
 
 
 def _pictures(study: _Study, baseline: Pictures) -> tuple[AuditPicture, ...]:

@@ -144,13 +144,16 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
 
 
 def _several_each(slices: GroupedSlices, limit: int, seed: int) -> GroupedSlices:
-    """Up to five slices of each patient who has at least two, of as many patients as fit."""
+    """Up to five slices of each patient who has at least two, of as many patients as fit.
+
+    Of four patients even beyond the limit: with fewer nothing can be asked.
+    """
     rng = np.random.default_rng((seed, 0x117C))
     chosen: list[int] = []
     patients = 0
     for group in rng.permutation(np.unique(slices.groups)):
         own = np.flatnonzero(slices.groups == group)
-        if len(own) >= 2 and len(chosen) < limit:
+        if len(own) >= 2 and (len(chosen) < limit or patients < MIN_PATIENTS):
             chosen.extend(rng.permutation(own)[:MOST_PER_PATIENT].tolist())
             patients += 1
     if patients < MIN_PATIENTS:

@@ -231,12 +231,14 @@ def _mean_dice(mask: npt.NDArray[np.int64], truth: npt.NDArray[np.uint8], classe
 def _measurements(
     scene: _Scene, usual: npt.NDArray[np.float64], outcomes: dict[Poison, _Outcome]
 ) -> list[Measurement]:
+    groups = scene.groups.tolist()
+
     def one(name: str, dice: npt.NDArray[np.float64] | None) -> Measurement:
         values = np.zeros(len(usual)) if dice is None else dice
         if dice is None:
             name += " (the training stops: no network for anybody)"
-        interval = mean_interval(usual - values, scene.groups.tolist(), scene.options.seed)
-        return Measurement(name, *interval, n=len(values), chance=0.0)
+        interval = mean_interval(usual - values, groups, scene.options.seed, (-1.0, 1.0))
+        return Measurement.aimed(name, interval, len(values), 0.0)
 
     checked = [
         one(f"Dice that others lose, with the checks: {POISON_WORDS[kind]}", result.with_checks)
@@ -244,8 +246,8 @@ def _measurements(
     ]
     worst = max(checked, key=lambda measurement: measurement.value)
     found = [replace(worst, name=f"worst {worst.name}")]
-    interval = mean_interval(usual, scene.groups.tolist(), scene.options.seed)
-    found.append(Measurement("Dice without the bad site", *interval, n=len(usual)))
+    interval = mean_interval(usual, groups, scene.options.seed, (0.0, 1.0))
+    found.append(Measurement.aimed("Dice without the bad site", interval, len(usual)))
     found += checked
     return found + [
         one(f"Dice that others lose, without the checks: {POISON_WORDS[kind]}", result.without)

@@ -78,7 +78,8 @@ class _Question:
 
 def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     """Ask each question in every setting."""
-    slices = choose(subject.everything, 2 * options.item_limit, options.seed)
+    limit = max(2 * options.item_limit, MIN_PATIENTS)
+    slices = choose(subject.everything, limit, options.seed)
     if slices.group_count < MIN_PATIENTS:
         raise PPCMIError(
             f"There are {slices.group_count} patients; {MIN_PATIENTS} are needed to learn a "
