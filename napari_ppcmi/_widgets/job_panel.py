@@ -117,6 +117,8 @@ class JobPanel(QWidget):
             widget.setEnabled(False)
         self._show_job()
         job.progressed.connect(self._show_step)
+        if request.quick:
+            job.succeeded.connect(lambda _answer: self._jobs.say_ready())
         job.succeeded.connect(while_there(self, done))
         job.failed.connect(self.show_failure)
         if failed is not None:

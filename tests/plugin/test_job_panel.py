@@ -46,6 +46,21 @@ def test_a_button_waits_for_all_jobs_that_disabled_it(qtbot, panel, tmp_path: Pa
     assert panel.job is None
 
 
+def test_a_long_job_is_not_called_ready_by_a_quick_one(qtbot, panel, viewer_model, tmp_path: Path):
+    jobs, told = jobs_for(viewer_model), []
+    labels = np.random.default_rng(0).integers(0, 255, (128, 512, 512), np.uint8)
+    geometry = read_layer(viewer_model.add_image(labels)).geometry
+    path = tmp_path / "slow.nii.gz"  # noise is packed for seconds
+    job = panel.run(SaveMask(arrays=(labels.T,), path=path, geometry=geometry), print)
+    jobs.status_changed.connect(told.append)
+    for submit in (jobs.submit, lambda request: panel.run(request, print)):
+        with qtbot.waitSignal(submit(LookAtHome(home=tmp_path)).finished, timeout=JOB_MS):
+            pass
+    assert jobs.running is job and "Ready." not in told
+    with qtbot.waitSignal(panel.idle, timeout=JOB_MS):
+        job.cancel()
+
+
 def test_cancel_stays_for_the_job_that_is_left(qtbot, panel, tmp_path: Path):
     one = panel.run(find(tmp_path), print)
     panel.run(LookAtHome(home=tmp_path), print)
