@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QPushButton, QScrollArea
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._protocol.bundles import FindCases
 from napari_ppcmi._protocol.images import MakeThumbnail, SaveMask
 from napari_ppcmi._protocol.keys import LookAtHome
+from napari_ppcmi._protocol.message import Step
 from napari_ppcmi._widgets.encode_page import EncodePage
 from napari_ppcmi._widgets.job_panel import JobPanel
 
@@ -111,6 +112,50 @@ def test_saving_while_the_next_image_is_segmented_leaves_the_button_usable(
         pass
     assert (tmp_path / "mask.png").is_file()
     assert widget.button.isEnabled() and widget.save.isEnabled()
+
+
+def test_what_a_page_tells_is_seen_in_a_low_window(qtbot, viewer_model, unlock_demo):
+    page = EncodePage(viewer_model)
+    qtbot.addWidget(page)
+    page.resize(320, 400)
+    page.show()
+    unlock_demo(viewer_model)
+    qtbot.waitUntil(lambda: page.recipients.count() == 1, timeout=JOB_MS)
+    qtbot.wait(50)
+    assert page.panel.visibleRegion().isEmpty()
+    page.review.click()
+    qtbot.waitUntil(lambda: is_seen(page.panel.error))
+    viewer_model.add_image(np.random.default_rng(0).random((200, 96, 96), dtype=np.float32))
+    with qtbot.waitSignal(page.panel.idle, timeout=JOB_MS):
+        page.add_layers()
+    page.findChild(QScrollArea).verticalScrollBar().setValue(0)
+    page.review.click()
+    qtbot.waitUntil(lambda: is_seen(page.panel.cancel))
+    assert is_seen(page.panel.status) and page.panel.job is not None
+    with qtbot.waitSignal(page.panel.idle, timeout=JOB_MS):
+        page.panel.cancel.click()
+
+
+def test_a_pause_and_its_end_are_told(qtbot, viewer_model, tmp_path: Path):
+    panel = JobPanel(jobs_for(viewer_model), pausable=True)
+    qtbot.addWidget(panel)
+    jobs = jobs_for(viewer_model)
+    job = panel.run(find(tmp_path), print)
+    panel.pause.click()
+    job.progressed.emit(Step(done=1, total=2, message="Epoch 1", seconds_left=9))
+    assert jobs.status == "Paused." and panel.bar.value() == panel.bar.maximum() // 2
+    panel.pause.click()
+    assert jobs.status == "Going on…"
+    job.progressed.emit(Step(done=1, total=2, message="Epoch 1", seconds_left=9))
+    jobs.device = "Using the CPU."
+    jobs.say(jobs.status)
+    assert panel.status.text() == "Epoch 1 — 9 s left. Using the CPU."
+    with qtbot.waitSignal(panel.idle, timeout=JOB_MS):
+        job.cancel()
+
+
+def is_seen(widget) -> bool:
+    return widget.visibleRegion().boundingRect().height() == widget.height()
 
 
 def test_a_page_does_not_ask_to_unlock_what_was_unlocked(
