@@ -124,6 +124,7 @@ class JobPanel(QWidget):
             job.succeeded.connect(lambda _answer: self._jobs.say_ready())
         job.succeeded.connect(while_there(self, done))
         job.failed.connect(self.show_failure)
+        job.failed.connect(lambda _failure: self._jobs.say_ready())  # told above, and only here
         if failed is not None:
             job.failed.connect(while_there(self, failed))
         if cancelled is not None:

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QPushButton, QScrollArea
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._overlay import read_layer
 from napari_ppcmi._protocol.bundles import FindCases
-from napari_ppcmi._protocol.images import MakeThumbnail, SaveMask
+from napari_ppcmi._protocol.images import MakeThumbnail, OpenImage, SaveMask
 from napari_ppcmi._protocol.keys import LookAtHome
 from napari_ppcmi._protocol.message import Step
 from napari_ppcmi._widgets.encode_page import EncodePage
@@ -60,6 +60,18 @@ def test_a_long_job_is_not_called_ready_by_a_quick_one(qtbot, panel, viewer_mode
     assert jobs.running is job and "Ready." not in told
     with qtbot.waitSignal(panel.idle, timeout=JOB_MS):
         job.cancel()
+
+
+def test_what_failed_on_a_page_is_not_told_at_the_foot_of_others(
+    qtbot, viewer_model, panel, tmp_path: Path
+):
+    other = JobPanel(jobs_for(viewer_model))
+    qtbot.addWidget(other)
+    with qtbot.waitSignal(panel.idle, timeout=JOB_MS):
+        panel.run(OpenImage(path=tmp_path / "none.nii"), print)
+    assert "no such file" in panel.error.text()
+    for one in (panel, other):
+        assert one.status.text().startswith("Ready.")
 
 
 def test_cancel_stays_for_the_job_that_is_left(qtbot, panel, tmp_path: Path):
