@@ -170,7 +170,9 @@ class Jobs(QObject):
         for job in list(self._jobs.values()):
             if not job.request.quick and not isinstance(job.request, _WITHOUT_SECRETS):
                 job.cancel()
-        return self.submit(Lock())
+        locking = self.submit(Lock())
+        locking.succeeded.connect(lambda _done: self.say("Locked."))
+        return locking
 
     def _forget_secrets(self) -> None:
         self._unlock = None
@@ -183,6 +185,11 @@ class Jobs(QObject):
         """Set the status line."""
         self.status = text
         self.status_changed.emit(text)
+
+    def say_ready(self) -> None:
+        """Say that nothing is going on, if so."""
+        if self.running is None:
+            self.say("Ready.")
 
     def cancel(self, job: Job) -> None:
         """See :meth:`Job.cancel`."""
@@ -289,7 +296,8 @@ class Jobs(QObject):
 
     def _tell(self, job: Job, event: str, message: Answer | None) -> None:
         if event == "succeeded":
-            self.say("Ready.")
+            if not job.request.quick:  # most quick ones are none that the user has asked for
+                self.say_ready()
             job.succeeded.emit(message)
         elif job.is_cancelling:  # also where it had to be ended by force
             self.say("Cancelled.")

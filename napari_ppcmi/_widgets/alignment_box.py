@@ -74,11 +74,12 @@ class AlignmentBox(Section):
             request,
             self._done,
             disable=[self.fit, *self._others],
-            cancelled=partial(self.summary.tell, _CANCELLED),
+            cancelled=partial(self.summary.announce, _CANCELLED),
         )
 
     def _done(self, aligned: SiteAligned) -> None:
-        self.summary.tell("\n".join(filter(None, (_summary(aligned), left_out(aligned.problems)))))
+        told = (_summary(aligned), left_out(aligned.problems))
+        self.summary.announce("\n".join(filter(None, told)))
 
     def _show_site(self) -> None:
         site = self._jobs.session.site

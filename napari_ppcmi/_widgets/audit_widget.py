@@ -13,7 +13,7 @@ from napari_ppcmi._widgets.audit_parts import AttackChoice, AuditResults, Partne
 from napari_ppcmi._widgets.docked import end_with_dock
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.noise_box import NoiseBox
-from napari_ppcmi._widgets.parts import FolderPicker, Note, button, listen, wrapping
+from napari_ppcmi._widgets.parts import FolderPicker, Note, button, into_view, listen, wrapping
 from napari_ppcmi._widgets.training_parts import (
     add_picker,
     named,
@@ -120,7 +120,7 @@ class AuditWidget(QWidget):
                 request,
                 self._show,
                 disable=[self.run],
-                cancelled=partial(self.summary.tell, _CANCELLED),
+                cancelled=partial(self.summary.announce, _CANCELLED),
             )
 
     def _request(self) -> AuditSite | None:
@@ -157,6 +157,7 @@ class AuditWidget(QWidget):
 
     def _show(self, found: Audited) -> None:
         self.results.fill(found)
+        into_view(self.results.summary)
 
     def _show_site(self) -> None:
         session = self._jobs.session

@@ -12,6 +12,7 @@ from napari_ppcmi._protocol.bundles import BundleInfo, FolderListing, ScanFolder
 from napari_ppcmi._widgets.parts import Note, show_only
 
 _SETTLE_MS = 300  # files come in bursts
+_AWAY_MS = 2000
 _ROWS_SHOWN = 5
 _HEADINGS = ("Kind", "From", "Written", "State")
 _WRITTEN = 2  # its column; a day that is cut off says nothing
@@ -64,22 +65,40 @@ class BundleTable(QWidget):
         self._settle = QTimer(self, singleShot=True, interval=_SETTLE_MS)
         self._watcher.directoryChanged.connect(lambda _path: self._settle.start())
         self._settle.timeout.connect(self.look)
+        self._away = QTimer(self, singleShot=True, interval=_AWAY_MS)
+        self._away.timeout.connect(self._look_if_back)
 
     def watch(self, folder: Path | None) -> None:
         """Show a folder, and follow it."""
         if self._watcher.directories():
             self._watcher.removePaths(self._watcher.directories())
         self._folder = folder
-        if folder is not None and folder.is_dir():
-            self._watcher.addPath(str(folder))
         self.look()
 
     def look(self) -> None:
         """Look at the folder now."""
+        self._follow()
         if self._folder is None:
             self._show(FolderListing(folder=Path(), bundles=()))
             return
         self._jobs.submit(ScanFolder(folder=self._folder)).succeeded.connect(self._show)
+
+    def _follow(self) -> bool:
+        """Be told of changes, if the folder is there; or else wait for it.
+
+        It may lie on a drive that comes and goes. A folder that is away is not looked at in the
+        worker again and again: the key would never be idle.
+        """
+        if self._folder is None or self._watcher.directories():
+            return False
+        if self._folder.is_dir() and self._watcher.addPath(str(self._folder)):
+            return True
+        self._away.start()
+        return False
+
+    def _look_if_back(self) -> None:
+        if self._follow():
+            self.look()
 
     def selected(self) -> list[BundleInfo]:
         """The selected bundles, or all if none is selected."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.bundles import BatchResult, InstallModel, MapHere, TakeIn
@@ -87,9 +87,6 @@ class ExchangePage(QWidget):
         )
         self.share_note = wrapping(NOT_NEEDED, "share_note")
         self.panel = JobPanel(self._jobs)
-        row = QHBoxLayout()
-        row.addWidget(self.install)
-        row.addWidget(self.log)
         layout = scrolled(self)
         layout.addWidget(self.state)
         for label, picker, table in (
@@ -103,8 +100,7 @@ class ExchangePage(QWidget):
             layout.addWidget(table)
             if table is self.sent:
                 layout.addWidget(self.map_here)
-        layout.addLayout(row)
-        for widget in (self.share, self.share_note, self.panel):
+        for widget in (self.install, self.share, self.share_note, self.log, self.panel):
             layout.addWidget(widget)
         layout.addStretch(1)
 

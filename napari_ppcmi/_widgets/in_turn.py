@@ -80,13 +80,19 @@ class InTurn(QObject):
     def _leave_out(self) -> None:
         self._asked -= 1
 
-    def _next(self) -> None:
+    def _next(self, *, goes_on: bool = False) -> None:
         self._is_busy = bool(self._waiting)
         if not self._waiting:
             self._tell()
             return
         turn = self._waiting.pop(0)
-        job = self._panel.run(turn.request, turn.done, disable=self._disable, failed=turn.failed)
+        job = self._panel.run(
+            turn.request,
+            turn.done,
+            disable=self._disable,
+            failed=turn.failed,
+            goes_on=goes_on,
+        )
         job.cancelled.connect(self._leave_out)
         job.failed.connect(lambda failure: self.failures.append((turn.name, failure)))
         job.finished.connect(while_there(self._panel, lambda: self._end(job)))
@@ -96,7 +102,7 @@ class InTurn(QObject):
         if job.is_cancelling:  # leave the rest alone; of what is not done, the user knows
             self._asked -= len(self._waiting)
             self._waiting.clear()
-        self._next()
+        self._next(goes_on=True)
 
     def _tell(self) -> None:
         if self.failures and self._asked:

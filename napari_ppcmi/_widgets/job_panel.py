@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
 
 from napari_ppcmi._jobs import Job, Jobs
 from napari_ppcmi._protocol.message import Failure, Request, Step
-from napari_ppcmi._widgets.parts import Note, Section, listen, plain, while_there
+from napari_ppcmi._widgets.parts import Note, Section, into_view, listen, plain, while_there
 from ppcmi_sf.errors import KeyFileError, PPCMIError
 
 _STEPS = 1000
@@ -94,6 +94,7 @@ class JobPanel(QWidget):
         disable: Sequence[QWidget] = (),
         failed: Callable[[Failure], None] | None = None,
         cancelled: Callable[[], None] | None = None,
+        goes_on: bool = False,
     ) -> Job:
         """Hand over a request.
 
@@ -107,6 +108,8 @@ class JobPanel(QWidget):
             Called besides showing the failure.
         cancelled
             Called when the user has stopped it.
+        goes_on
+            Whether it follows others by itself: then the page stays where the user has scrolled it.
         """
         self.clear()
         job = self._jobs.submit(request)
@@ -117,13 +120,18 @@ class JobPanel(QWidget):
             widget.setEnabled(False)
         self._show_job()
         job.progressed.connect(self._show_step)
+        if request.quick:
+            job.succeeded.connect(lambda _answer: self._jobs.say_ready())
         job.succeeded.connect(while_there(self, done))
         job.failed.connect(self.show_failure)
+        job.failed.connect(lambda _failure: self._jobs.say_ready())  # told above, and only here
         if failed is not None:
             job.failed.connect(while_there(self, failed))
         if cancelled is not None:
             job.cancelled.connect(while_there(self, cancelled))
         job.finished.connect(while_there(self, lambda: self._finish(job)))
+        if not (request.quick or goes_on):
+            into_view(self)
         if not request.quick:
             self.destroyed.connect(job.cancel)
         return job
@@ -134,6 +142,7 @@ class JobPanel(QWidget):
         self.error.tell(failure.text)
         self._details_text.setText(failure.details)
         self.details.setVisible(bool(failure.details))
+        into_view(self.error)
 
     def refuse(self, message: str, hint: str, *, is_locked: bool = False) -> None:
         """Say what is missing before anything can be done.
@@ -167,12 +176,14 @@ class JobPanel(QWidget):
         self.bar.setRange(0, _STEPS)
         self.bar.setValue(round(_STEPS * step.fraction))
         left = "" if step.seconds_left is None else f" — {_time(step.seconds_left)} left"
-        self._jobs.say(f"{step.message}{left}")
+        if self.job is None or not self.job.is_paused:  # its last step comes after the click
+            self._jobs.say(f"{step.message}{left}")
         self.progressed.emit(step)
 
     def _show_status(self, text: str) -> None:
         device = self._jobs.device
-        self.status.setText(f"{text} {device}" if device else text)
+        end = "" if text.endswith((".", "…", "!", "?")) else "."
+        self.status.setText(f"{text}{end} {device}" if device else text)
 
     def _show_job(self) -> None:
         """Show the job that runs now, if it is another one than before."""
@@ -195,6 +206,7 @@ class JobPanel(QWidget):
         if job.is_paused:
             job.resume()
             self.pause.setText("&Pause")
+            self._jobs.say("Going on…")
         else:
             job.pause()
             self.pause.setText("&Go on")

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QListWidget,
     QListWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -35,6 +34,7 @@ from napari_ppcmi._widgets.in_turn import InTurn
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.part_chooser import PartChooser, of_series
 from napari_ppcmi._widgets.parts import Note, accept_files, button, dropped_files, listen, wrapping
+from napari_ppcmi._widgets.training_parts import scrolled
 
 if TYPE_CHECKING:
     from qtpy.QtGui import QDragEnterEvent, QDropEvent
@@ -86,7 +86,7 @@ class OpenStudy(QWidget):
         row = QHBoxLayout()
         row.addWidget(self.file_button)
         row.addWidget(self.folder_button)
-        layout = QVBoxLayout(self)
+        layout = scrolled(self)
         layout.addLayout(row)
         layout.addWidget(wrapping("Or drop files here."))
         for widget in (self.parts, self.note, self.panel):

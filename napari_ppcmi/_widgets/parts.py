@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject, Qt, Signal
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import (
     QDialogButtonBox,
@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
     QLineEdit,
     QMessageBox,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QTableWidget,
     QVBoxLayout,
@@ -29,6 +30,8 @@ from superqt import QCollapsible
 from napari_ppcmi._widgets.icons import draw_icon, follow_text, set_icon
 
 _OF_SCREEN = 0.9
+_MARGIN = 8
+_LAID_OUT_MS = 30  # texts that wrap get their height in several rounds
 
 
 def listen(widget: QObject, emitter: Any, callback: Callable[..., None]) -> None:
@@ -45,6 +48,19 @@ def while_there(widget: QWidget, slot: Callable[..., object]) -> Callable[..., N
             slot(*given)
 
     return call
+
+
+def into_view(widget: QWidget) -> None:
+    """Scroll a page to a part of it that has come about below what is seen, on a low screen."""
+    QTimer.singleShot(_LAID_OUT_MS, while_there(widget, lambda: _scroll_to(widget)))
+
+
+def _scroll_to(widget: QWidget) -> None:
+    above = widget.parentWidget()
+    while above is not None and not isinstance(above, QScrollArea):
+        above = above.parentWidget()
+    if above is not None and widget.isVisible():
+        above.ensureWidgetVisible(widget, 0, _MARGIN)
 
 
 def wrapping(text: str = "", name: str = "") -> QLabel:
@@ -93,6 +109,11 @@ class Note(QLabel):
         """Say this, or nothing."""
         self.setText(text)
         self.setVisible(bool(text))
+
+    def announce(self, text: str) -> None:
+        """Say this where it is seen: the page is scrolled to it."""
+        self.tell(text)
+        into_view(self)
 
 
 def show_only(table: QTableWidget, headings: Sequence[str]) -> None:

@@ -73,6 +73,7 @@ class ResultsTable(CopiedTable):
         listen(self, layer.events.paint, lambda: self._note(shown, is_stroke=True))
         # An undo tells nothing but that there is something else to see; so does the slider.
         listen(self, layer.events.set_data, lambda: self._note(shown, is_stroke=False))
+        listen(self, layer.events.name, lambda: self._rename(shown))
         self._fill()
         self.show()
 
@@ -97,6 +98,12 @@ class ResultsTable(CopiedTable):
             for column, item in enumerate((QTableWidgetItem(shown.name), structure, amount)):
                 item.setToolTip(item.text())
                 self.table.setItem(index, column, item)
+
+    def _rename(self, shown: _Shown) -> None:
+        layer = shown.layer()
+        if layer is not None and shown in self._masks:
+            shown.name = layer.name
+            self._fill()
 
     def _note(self, shown: _Shown, *, is_stroke: bool) -> None:
         """A mask may be another one now."""

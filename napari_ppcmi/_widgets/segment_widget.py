@@ -13,7 +13,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QPushButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -35,7 +34,7 @@ from napari_ppcmi._widgets.in_turn import InTurn
 from napari_ppcmi._widgets.job_panel import JobPanel
 from napari_ppcmi._widgets.parts import listen, wrapping
 from napari_ppcmi._widgets.results_table import ResultsTable
-from napari_ppcmi._widgets.training_parts import chooser
+from napari_ppcmi._widgets.training_parts import chooser, scrolled
 from ppcmi_sf.errors import PPCMIError
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ class SegmentWidget(QWidget):
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
         form.addRow("&Image", self.image)
         form.addRow("S&lices along", self.axis)
-        layout = QVBoxLayout(self)
+        layout = scrolled(self)
         layout.addWidget(self.site)
         layout.addLayout(form)
         for widget in (self.button, self.panel, self.results, self.save, self.alignment):

@@ -231,7 +231,7 @@ class ServerWidget(QWidget):
         self.summary.hide()
         buttons = [self.train, self.join, self.answer, self.publish]
         job = self.panel.run(
-            request, done, disable=buttons, cancelled=partial(self.summary.tell, _CANCELLED)
+            request, done, disable=buttons, cancelled=partial(self.summary.announce, _CANCELLED)
         )
         offer_again(self, job, request, lambda anew, _names: self._run(anew, done))
         self.panel.pause.setVisible(isinstance(request, TrainServer | JoinServer))
@@ -247,17 +247,17 @@ class ServerWidget(QWidget):
         told = f"{what} {pairs}."
         if trained.loss is not None:
             told += f" Its error on cases set apart is {trained.loss:.3g}; the lower, the better."
-        self.summary.tell(told)
+        self.summary.announce(told)
 
     def _answered(self, result: BatchResult) -> None:
         told = f"Answers written: {len(result.written)}."
         if result.skipped:
             told += f" Answered before: {len(result.skipped)}."
-        self.summary.tell(f"{told}\n{left_out(result.problems)}".strip())
+        self.summary.announce(f"{told}\n{left_out(result.problems)}".strip())
 
     def _published(self, result: BatchResult) -> None:
         names = ", ".join(path.name for path in result.written)
-        self.summary.tell(f"The network is written: {names}. Send it to the site.")
+        self.summary.announce(f"The network is written: {names}. Send it to the site.")
 
     def _show_session(self) -> None:
         session = self._jobs.session

@@ -165,7 +165,7 @@ class TrainWidget(QWidget):
             request,
             self._done,
             disable=[self.train],
-            cancelled=partial(self.summary.tell, _CANCELLED),
+            cancelled=partial(self.summary.announce, _CANCELLED),
         )
 
     def _request(self) -> TrainSite | None:
@@ -214,7 +214,7 @@ class TrainWidget(QWidget):
 
     def _done(self, trained: SiteTrained) -> None:
         self._trained = trained
-        self.summary.tell(_summary(trained))
+        self.summary.announce(_summary(trained))
         self.use.setEnabled(True)
         self.use.show()
 

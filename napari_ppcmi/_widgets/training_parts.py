@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from qtpy.QtCore import QEvent, QObject, QSize
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -100,9 +101,28 @@ def add_picker(form: QFormLayout, label: str, picker: PathPicker) -> None:
     picker.line.setAccessibleName(label.replace("&", ""))
 
 
+class _Upright(QScrollArea):
+    """Scrolls up and down; it is never narrower than its content, of which a part would be cut."""
+
+    def minimumSizeHint(self) -> QSize:
+        """As wide as the content needs, and its bar."""
+        least, content, bar = super().minimumSizeHint(), self.widget(), self.verticalScrollBar()
+        if content is not None and bar is not None:
+            frame = self.width() - self.contentsRect().width()
+            width = content.minimumSizeHint().width() + bar.sizeHint().width() + frame
+            least.setWidth(max(least.width(), width))
+        return least
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Ask for more room when the content needs it: a larger font, a part unfolded."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
+
 def scrolled(page: QWidget) -> QVBoxLayout:
     """Let a page scroll when the dock is too low; put its content into what is given back."""
-    area = QScrollArea()
+    area = _Upright()
     area.setWidgetResizable(True)
     area.setFrameShape(QFrame.Shape.NoFrame)
     content = QWidget()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qtpy.QtCore import QSize
 from qtpy.QtWidgets import QTabWidget, QVBoxLayout, QWidget
 
 from napari_ppcmi._widgets.decode_page import DecodePage
@@ -27,7 +28,6 @@ class Workspace(QWidget):
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         end_with_dock(self)
-        self.setMinimumWidth(_LEAST_WIDTH)
         self.key = KeyPage(napari_viewer)
         self.encode = EncodePage(napari_viewer)
         self.exchange = ExchangePage(napari_viewer)
@@ -43,3 +43,7 @@ class Workspace(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.tabs)
+
+    def minimumSizeHint(self) -> QSize:
+        """Room for the titles of the pages, and for the widest one."""
+        return super().minimumSizeHint().expandedTo(QSize(_LEAST_WIDTH, 0))

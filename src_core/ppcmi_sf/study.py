@@ -277,7 +277,7 @@ def _refers(event: yaml.Event) -> bool:
 def _not_yaml(path: Path) -> InputFileError:
     return InputFileError(
         path,
-        "not a YAML text, or one with aliases or merge keys.",
+        "not a study file, which is a YAML text without aliases or merge keys.",
         hint="Ask your partners for the study file again.",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,21 @@ def test_the_selection_stays_with_its_file_when_others_come_and_go(qtbot, table,
     qtbot.waitUntil(lambda: len(table.bundles) == 3, timeout=JOB_MS)
     assert not table.chosen() and len(table.selected()) == 3
     assert table.problem.isHidden()
+
+
+def test_a_folder_that_was_away_is_followed_when_it_is_back(qtbot, table, tmp_path: Path):
+    drive = tmp_path / "network drive ü"
+    with qtbot.waitSignal(table.listed, timeout=JOB_MS):
+        table.watch(drive)
+    for name in ("a", "b"):
+        drive.mkdir()
+        put(drive / f"{name}.ppcmi", 1_000_000)
+        qtbot.waitUntil(lambda: len(table.bundles) == 1, timeout=JOB_MS)
+        assert table.bundles[0].file.stem == name
+        put(drive / "later.ppcmi", 2_000_000)
+        qtbot.waitUntil(lambda: len(table.bundles) == 2, timeout=JOB_MS)
+        shutil.rmtree(drive)
+        qtbot.waitUntil(lambda: not table.bundles, timeout=JOB_MS)
 
 
 def test_a_mapping_network_is_installed_only_when_it_is_selected(qtbot, viewer_model):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import psutil
 import pytest
-from qtpy.QtWidgets import QDialog
+from qtpy.QtWidgets import QDialog, QLabel, QScrollArea
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._widgets.audit_widget import AuditWidget
@@ -24,6 +25,13 @@ PAGES = (
     ServerWidget, AuditWidget, Workspace,
 )  # fmt: skip
 LOW = 500  # what a window of 720 leaves for a dock, and more
+JOB_MS = 60_000
+
+
+def cut_labels(page):
+    """Texts of a page that are not to be seen whole, however far it is scrolled."""
+    labels = [one for one in page.findChildren(QLabel) if one.isVisible() and one.wordWrap()]
+    return [one.text() for one in labels if one.height() < one.heightForWidth(one.width())]
 
 
 @pytest.mark.parametrize("kind", PAGES)
@@ -38,11 +46,57 @@ def test_a_page_does_not_make_a_low_window_higher(qtbot, viewer_model, unlock_de
     assert page.minimumSizeHint().height() <= LOW
 
 
+def test_the_segment_page_does_not_grow_with_its_results(qtbot, viewer_model, unlock_demo):
+    page = SegmentWidget(viewer_model)
+    qtbot.addWidget(page)
+    unlock_demo(viewer_model)
+    viewer_model.add_image(np.random.default_rng(0).random((64, 64)))
+    with qtbot.waitSignal(page.finished, timeout=JOB_MS):
+        page.segment()
+    page.alignment.expand(animate=False)
+    page.alignment.start()  # no folder is chosen: that is told, too
+    page.resize(page.minimumSizeHint().width(), LOW)
+    page.show()
+    qtbot.wait(50)
+    assert page.results.isVisible() and page.panel.error.isVisible()
+    assert page.minimumSizeHint().height() <= LOW and page.height() == LOW
+    assert not cut_labels(page)
+
+
+def test_open_study_cuts_off_nothing_of_what_could_not_be_opened(qtbot, viewer_model, tmp_path):
+    page = OpenStudy(viewer_model)
+    qtbot.addWidget(page)
+    with qtbot.waitSignal(page.panel.idle, timeout=JOB_MS):
+        page.open([tmp_path / f"scan_{number}.nii" for number in range(8)])
+    qtbot.waitUntil(lambda: "8 of 8" in page.panel.error.text(), timeout=JOB_MS)
+    page.resize(320, 150)
+    page.show()
+    qtbot.wait(50)
+    assert page.height() == 150
+    assert not cut_labels(page)
+
+
+@pytest.mark.parametrize("kind", PAGES)
+def test_a_large_font_cuts_nothing_off_at_the_side(qtbot, viewer_model, unlock_demo, kind):
+    page = kind(viewer_model)
+    qtbot.addWidget(page)
+    unlock_demo(viewer_model)
+    for section in page.findChildren(Section):
+        section.expand(animate=False)
+    page.setStyleSheet("QWidget { font-size: 16pt; }")
+    page.show()
+    qtbot.wait(50)
+    page.resize(10, LOW)  # comes out as wide as it must be
+    qtbot.wait(50)
+    areas = [one for one in page.findChildren(QScrollArea) if one.isVisible()]
+    assert all(one.horizontalScrollBar().maximum() == 0 for one in areas)
+
+
 def test_each_page_of_the_workspace_has_room_for_its_width(qtbot, viewer_model, unlock_demo):
     page = Workspace(viewer_model)
     qtbot.addWidget(page)
     unlock_demo(viewer_model)
-    page.resize(page.minimumWidth(), 640)
+    page.resize(page.minimumSizeHint().width(), 640)
     page.show()
     for one in (page.key, page.encode, page.exchange, page.decode):
         page.tabs.setCurrentWidget(one)

@@ -7,6 +7,7 @@ from qtpy.QtWidgets import QMessageBox
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.bundles import CaseInfo, ReviewExport, WriteBundles
+from napari_ppcmi._protocol.keys import LookAtHome
 from napari_ppcmi._widgets.decode_page import DecodePage
 from napari_ppcmi._widgets.exchange_page import ExchangePage
 from ppcmi_sf.data.sample import sample_data_folder
@@ -71,6 +72,15 @@ def test_a_question_is_answered_again_by_who_says_so(qtbot, page, asked):
         answer_box(qtbot, page, QMessageBox.StandardButton.Yes)
     assert not page.panel.error.isVisible(), page.panel.error.text()
     assert len(list(asked.inbox.glob("*.ppcmi"))) == 1
+
+
+def test_what_came_of_it_stays_to_be_read(qtbot, page, asked, viewer_model, ask):
+    qtbot.waitUntil(lambda: page.sent.table.rowCount() == 1, timeout=JOB_MS)
+    with qtbot.waitSignal(page.came.listed, timeout=JOB_MS):
+        map_here(qtbot, page)
+    jobs = jobs_for(viewer_model)
+    ask(jobs, LookAtHome(home=jobs.session.home))  # all that the page asked for has ended, too
+    assert page.panel.status.text().startswith("1 reply file(s) are in the inbox: see Decode.")
 
 
 def test_a_reply_is_decoded_again_by_who_says_so(qtbot, page, asked, viewer_model):

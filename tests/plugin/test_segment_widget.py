@@ -173,6 +173,16 @@ def test_amounts_follow_the_brush(qtbot, viewer_model, widget):
     assert told() == before
 
 
+def test_amounts_of_a_mask_that_was_renamed_stay_under_its_new_name(qtbot, viewer_model, widget):
+    viewer_model.add_image(noise(40, 50), name="scan")
+    press(qtbot, widget)
+    viewer_model.layers["scan: mask"].name = "corrected"
+    for names in ({"corrected"}, {"corrected", "scan: mask"}):
+        rows = list(csv.DictReader(io.StringIO(widget.results.text())))
+        assert {row["mask"] for row in rows} == names
+        press(qtbot, widget)
+
+
 def test_a_mask_that_cannot_be_kept_is_shown_all_the_same(qtbot, viewer_model, widget):
     folder = jobs_for(viewer_model).session.masks_folder
     folder.symlink_to(folder / "a share that is not there")

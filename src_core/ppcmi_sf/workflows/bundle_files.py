@@ -31,7 +31,7 @@ def bundle_files(paths: Sequence[Path], kind: BundleKind, identity: Identity) ->
                 raise InputFileError(
                     path,
                     f"there is no '{kind}' bundle for '{identity.card.name}' in this folder.",
-                    hint="Check the folder, or name the files themselves.",
+                    hint="Choose the folder that the files are in, not one above it.",
                 )
             found.extend(inside)
         else:
