@@ -21,6 +21,7 @@ from ppcmi_sf import secretfile
 from ppcmi_sf.cards import HPKE, ContactCard, fingerprint_of, signed_message
 from ppcmi_sf.dates import Validity, valid_from_today
 from ppcmi_sf.errors import ContactError, KeyFileError
+from ppcmi_sf.keys import SITE_NAME_RULE
 
 SUFFIX = ".ppcmiid"
 _SECRET_BYTES = 64
@@ -82,7 +83,7 @@ class Identity:
         except ValueError:
             raise ContactError(
                 "This cannot be the name of a site.",
-                hint="Site names are up to 40 letters, digits, '-', '_' or '.'.",
+                hint=SITE_NAME_RULE,
             ) from None
         return cls(card, sign, encrypt)
 

@@ -27,6 +27,10 @@ from ppcmi_sf.errors import KeyFileError
 KEY_BYTES = 32
 SUFFIX = ".ppcmikey"
 SITE_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,39}$"
+SITE_NAME_RULE = (
+    "Site names are up to 40 letters from A to Z or a to z (no accents), digits, '-', '_' or '.'; "
+    "the first is a letter or digit."
+)
 MAX_EPOCH = 1_000_000
 
 _CONTEXT = b"ppcmi-sf/v1"
@@ -78,7 +82,7 @@ class _SiteSecret:
             where = error.errors()[0]["loc"][0]
             raise KeyFileError(
                 f"The {where} of a {self.noun} is not valid.",
-                hint="Site names are up to 40 letters, digits, '-', '_' or '.'; epochs start at 1.",
+                hint=f"{SITE_NAME_RULE} Epochs start at 1.",
             ) from None
 
     @property

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from ppcmi_sf.data import Case
 from ppcmi_sf.errors import ModelFileError, PPCMIError, TrainingError
+from ppcmi_sf.keys import SITE_NAME_RULE
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.store import ModelHeader, ModelKind, save_model
 from ppcmi_sf.progress import Job, Progress, retold
@@ -152,7 +153,7 @@ def _header(role: str, study: StudySpec, name: str) -> ModelHeader:
     except ValidationError as error:
         raise TrainingError(
             f"'{name}' cannot be the name of a site.",
-            hint="Site names are up to 40 letters, digits, '-', '_' or '.'.",
+            hint=SITE_NAME_RULE,
         ) from error
 
 
