@@ -128,7 +128,10 @@ class SiteFolder:
         """
         if not self.study_file.is_file():
             raise InputFileError(
-                self.root, "not a site folder.", hint="Make one with 'ppcmi site train'."
+                self.root,
+                "not a site folder.",
+                hint="Choose the one that 'ppcmi site train' made; connect its drive if it has one "
+                "of its own.",
             )
         return StudySpec.load(self.study_file)
 
@@ -275,7 +278,10 @@ class ServerFolder:
         """
         if not self.study_file.is_file():
             raise InputFileError(
-                self.root, "not a server folder.", hint="Make one with 'ppcmi server train'."
+                self.root,
+                "not a server folder.",
+                hint="Choose the one that 'ppcmi server train' made; connect its drive if it has "
+                "one of its own.",
             )
         study = StudySpec.load(self.study_file)
         network, header = load_mapping_network(self.model_file, study)
