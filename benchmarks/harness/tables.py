@@ -63,8 +63,12 @@ class Group:
         return mine, theirs
 
     def groups(self) -> dict[CaseKey, str]:
-        """Patient by site, case and class."""
-        return {(c["site"], c["case"], c["class"]): c["group"] for c in self.runs[0]["cases"]}
+        """Patient by site, case and class, of every seed: one may have left out a case."""
+        return {
+            (case["site"], case["case"], case["class"]): case["group"]
+            for run in self.runs
+            for case in run["cases"]
+        }
 
     def sites(self) -> list[str]:
         """Names of the sites that were scored."""

@@ -68,3 +68,13 @@ def test_rows_without_a_common_seed_are_not_compared(make):
     table = table_of(make, runs)
     assert "⚠" not in table
     assert "[" not in table
+
+
+def test_a_case_that_one_seed_left_out_does_not_stop_the_table():
+    three = ("north", "south", "west")
+    runs = [
+        run(row, dict.fromkeys(sites, value), seed)
+        for row, value in (("central-unet", 0.9), ("fused-escrow", 0.8))
+        for seed, sites in ((0, three), (1, (*three, "east")))
+    ]
+    assert difference(runs) == ("-0.100 [-0.100, -0.100]", "0, 1")
