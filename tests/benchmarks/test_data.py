@@ -1,10 +1,17 @@
 """Data of a run: no group on both sides, sites of the sizes that were asked for, scanners."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from harness.data import cases_of, divide_slices, load_data, seen_by
+from harness.cache import StageCache
+from harness.data import BenchmarkData, cases_of, divide_slices, load_data, seen_by
+from harness.latent_rows import LatentRun
 from harness.plan import Plan, Scanner
+from ppcmi_sf.errors import TrainingError
+from ppcmi_sf.training.dataset import GridSlices, SiteData
 
 
 def make_plan(**changes) -> Plan:
@@ -112,3 +119,21 @@ def test_dividing_slices(cases):
     assert set(five.training.cases) <= set(ten.training.cases)
     assert not set(five.training.cases) & set(rest.training.cases)
     assert len(five.training) + len(rest.training) == len(site.training)
+
+
+def held_and_kept(slices):
+    images, masks = np.zeros((slices, 1, 64, 64), np.float16), np.zeros((slices, 64, 64), np.uint8)
+    whole = GridSlices(images, masks, ("x",) * slices)
+    one = SiteData(whole, whole)
+    entry = {"base": "fused-blind-aligned", "name": "held", "alignment": "held-back"}
+    plan = make_plan(rows=[entry])
+    data = BenchmarkData({"north": one}, {"north": None}, [], "", [])
+    cpu = torch.device("cpu")
+    run = LatentRun(plan, plan.datasets[0], plan.rows[0], data, 0, StageCache(Path()), cpu)
+    return [len(part["north"].training) for part in run._parts()]
+
+
+def test_a_site_keeps_some_of_its_slices_for_the_pairs_however_few_it_has():
+    assert [held_and_kept(slices) for slices in (2, 3, 4, 12)] == [[1, 1], [1, 2], [2, 2], [3, 9]]
+    with pytest.raises(TrainingError, match="north"):
+        held_and_kept(1)
