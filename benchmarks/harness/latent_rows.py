@@ -128,6 +128,7 @@ class LatentRun:
             "size": self.study.image_size,
             "preset": self.study.autoencoder,
             "modality": self.study.modality,
+            "classes": self.study.class_count,
             "skips": row.use_skips,
             "fit": options.fit,
             "limits": (self.plan.max_epochs, self.plan.checks),

@@ -1,7 +1,5 @@
 """Data of a run: no group on both sides, sites of the sizes that were asked for, scanners."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -121,19 +119,30 @@ def test_dividing_slices(cases):
     assert len(five.training) + len(rest.training) == len(site.training)
 
 
-def held_and_kept(slices):
+def latent_run(slices, cache, **changes):
     images, masks = np.zeros((slices, 1, 64, 64), np.float16), np.zeros((slices, 64, 64), np.uint8)
     whole = GridSlices(images, masks, ("x",) * slices)
-    one = SiteData(whole, whole)
     entry = {"base": "fused-blind-aligned", "name": "held", "alignment": "held-back"}
-    plan = make_plan(rows=[entry])
-    data = BenchmarkData({"north": one}, {"north": None}, [], "", [])
+    plan = make_plan(rows=[entry], max_epochs=1, **changes)
+    data = BenchmarkData({"north": SiteData(whole, whole)}, {"north": None}, [], "", [])
     cpu = torch.device("cpu")
-    run = LatentRun(plan, plan.datasets[0], plan.rows[0], data, 0, StageCache(Path()), cpu)
-    return [len(part["north"].training) for part in run._parts()]
+    return LatentRun(plan, plan.datasets[0], plan.rows[0], data, 0, StageCache(cache), cpu)
 
 
-def test_a_site_keeps_some_of_its_slices_for_the_pairs_however_few_it_has():
-    assert [held_and_kept(slices) for slices in (2, 3, 4, 12)] == [[1, 1], [1, 2], [2, 2], [3, 9]]
+def held_and_kept(slices, cache):
+    return [len(part["north"].training) for part in latent_run(slices, cache)._parts()]
+
+
+def test_a_site_keeps_some_of_its_slices_for_the_pairs_however_few_it_has(tmp_path):
+    parts = [held_and_kept(slices, tmp_path) for slices in (2, 3, 4, 12)]
+    assert parts == [[1, 1], [1, 2], [2, 2], [3, 9]]
     with pytest.raises(TrainingError, match="north"):
-        held_and_kept(1)
+        held_and_kept(1, tmp_path)
+
+
+def test_studies_of_other_classes_share_no_training(tmp_path):
+    for classes in (["a"], ["a", "b"]):
+        dataset = {"name": "d", "path": "d", "modality": "US", "classes": classes}
+        run = latent_run(2, tmp_path, datasets=[dataset])
+        mask = run._autoencoder("north", "mask", 0.01)
+        assert mask.decoder.head[1].out_channels == len(classes) + 1
