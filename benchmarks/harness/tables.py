@@ -21,6 +21,8 @@ BESIDE = {
 DIGITS = {"dice": 3, "dice_flips": 3, "iou": 3, "hd95": 2, "asd": 2}
 WORSE = " ⚠"  # beside the Dice of a site that does better on its own
 Run = dict[str, Any]
+Size = tuple[int, int]
+"""Rows and columns of the network grid."""
 CaseKey = tuple[str, str, str]
 
 
@@ -84,11 +86,12 @@ class Group:
         return float(np.mean(values)) if values else None
 
 
-def grouped(runs: Iterable[Run]) -> dict[tuple[str, int, int], dict[str, Group]]:
+def grouped(runs: Iterable[Run]) -> dict[tuple[str, Size, int], dict[str, Group]]:
     """Groups by row, for each data set, image size and number of sites, in order of the file."""
-    tables: dict[tuple[str, int, int], dict[str, list[Run]]] = {}
+    tables: dict[tuple[str, Size, int], dict[str, list[Run]]] = {}
     for run in runs:
-        key, size = run["key"], run["settings"]["image_size"][0]
+        rows, columns = run["settings"]["image_size"]
+        key, size = run["key"], (rows, columns)
         table = tables.setdefault((key["dataset"], size, key["sites"]), {})
         same = table.setdefault(key["row"], [])
         # The newest of several with one seed: the plan was changed between them.
@@ -172,7 +175,7 @@ def report(runs: Sequence[Run]) -> str:
         cases = len({case[1] for case in first.groups()})
         patients = len(set(first.groups().values()))
         parts += [
-            f"## {dataset}, {size} x {size}, {sites} site{'s' if sites > 1 else ''}",
+            f"## {dataset}, {size[0]} x {size[1]}, {sites} site{'s' if sites > 1 else ''}",
             f"Test part: {cases} images of {patients} groups. Seeds: "
             f"{', '.join(map(str, seeds))}. Budget: "
             f"{', '.join(f'{budget:g}' for budget in budgets)} CPU s a row. "

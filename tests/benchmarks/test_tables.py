@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.tables import accuracy_table, grouped, site_table
+from harness.tables import accuracy_table, grouped, report, site_table
 
 
 def run(row, scores, seed=0):
@@ -78,3 +78,14 @@ def test_a_case_that_one_seed_left_out_does_not_stop_the_table():
         for seed, sites in ((0, three), (1, (*three, "east")))
     ]
     assert difference(runs) == ("-0.100 [-0.100, -0.100]", "0, 1")
+
+
+def test_sizes_with_equal_rows_are_two_tables():
+    runs = [run("fused-escrow", {"north": value}) for value in (0.2, 0.6)]
+    for one, columns in zip(runs, (64, 32), strict=True):
+        one["settings"] = {"image_size": [64, columns]}
+        one |= {"stages": [], "budget_cpu_seconds": 1.0, "commit": "", "dirty": False}
+    text = report(runs)
+    assert "## d, 64 x 64, 2 sites" in text
+    assert "## d, 64 x 32, 2 sites" in text
+    assert text.count("| fused-escrow | 0.200 | ") == text.count("| fused-escrow | 0.600 | ") == 1
