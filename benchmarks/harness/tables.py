@@ -27,10 +27,13 @@ CaseKey = tuple[str, str, str]
 
 
 class Group:
-    """All seeds of one row, on one data set with one number of sites."""
+    """All seeds of one row, on one data set with one number of sites.
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.runs = list(runs)
+    ``earlier`` are seeds that there are of an earlier plan alone.
+    """
+
+    def __init__(self, runs: Sequence[Run], earlier: Sequence[int] = ()) -> None:
+        self.runs, self.earlier = list(runs), list(earlier)
         self.row = self.runs[0]["key"]["row"]
 
     def per_seed(self, metric: str, site: str | None = None) -> list[float]:
@@ -94,11 +97,19 @@ def grouped(runs: Iterable[Run]) -> dict[tuple[str, Size, int], dict[str, Group]
         key, size = run["key"], (rows, columns)
         table = tables.setdefault((key["dataset"], size, key["sites"]), {})
         same = table.setdefault(key["row"], [])
-        # The newest of several with one seed: the plan was changed between them.
-        same[:] = [other for other in same if other["key"]["seed"] != key["seed"]] + [run]
+        same.append(run)
     return {
-        where: {row: Group(same) for row, same in table.items()} for where, table in tables.items()
+        where: {row: _newest(same) for row, same in table.items()}
+        for where, table in tables.items()
     }
+
+
+def _newest(runs: Sequence[Run]) -> Group:
+    """The runs with the settings of the last one; seeds of two plans have no common mean."""
+    settings = runs[-1]["key"]["settings"]
+    own = {run["key"]["seed"]: run for run in runs if run["key"]["settings"] == settings}
+    others = {run["key"]["seed"] for run in runs} - own.keys()
+    return Group(list(own.values()), sorted(others))
 
 
 def accuracy_table(groups: dict[str, Group]) -> str:
@@ -179,7 +190,7 @@ def report(runs: Sequence[Run]) -> str:
             f"Test part: {cases} images of {patients} groups. Seeds: "
             f"{', '.join(map(str, seeds))}. Budget: "
             f"{', '.join(f'{budget:g}' for budget in budgets)} CPU s a row. "
-            f"Commits: {', '.join(_commits(groups))}.{_left_out(groups)}",
+            f"Commits: {', '.join(_commits(groups))}.{_left_out(groups)}{_earlier(groups)}",
             "Mean ± SD over the seeds of the mean over sites, images and classes. Differences: "
             "mean over the images, of the seeds that both rows have, with a 95 % interval "
             "(bootstrap over groups, widened for few of them; none for fewer than 3).",
@@ -213,6 +224,16 @@ def _left_out(groups: dict[str, Group]) -> str:
     """Names of the cases that some run could not use; older runs do not say."""
     names = {name for g in groups.values() for run in g.runs for name in run.get("left_out", {})}
     return f" Left out: {', '.join(sorted(names))}." if names else ""
+
+
+def _earlier(groups: dict[str, Group]) -> str:
+    """Seeds that are not in the tables, since they were run with other settings."""
+    told = [
+        f"{row} (seeds {', '.join(map(str, group.earlier))})"
+        for row, group in groups.items()
+        if group.earlier
+    ]
+    return f" Of an earlier plan, and not shown: {', '.join(told)}." if told else ""
 
 
 def _difference(own: Group, other: Group | None) -> str:

@@ -12,8 +12,12 @@ def run(row, scores, seed=0):
         for site, value in scores.items()
     ]
     return {
-        "key": {"dataset": "d", "row": row, "seed": seed, "sites": 2},
+        "key": {"dataset": "d", "row": row, "seed": seed, "sites": 2, "settings": "a"},
         "settings": {"image_size": [64, 64]},
+        "stages": [],
+        "budget_cpu_seconds": 1.0,
+        "commit": "",
+        "dirty": False,
         "cases": cases,
         "cpu_seconds": 1.0,
         "parameters": {},
@@ -84,8 +88,17 @@ def test_sizes_with_equal_rows_are_two_tables():
     runs = [run("fused-escrow", {"north": value}) for value in (0.2, 0.6)]
     for one, columns in zip(runs, (64, 32), strict=True):
         one["settings"] = {"image_size": [64, columns]}
-        one |= {"stages": [], "budget_cpu_seconds": 1.0, "commit": "", "dirty": False}
     text = report(runs)
     assert "## d, 64 x 64, 2 sites" in text
     assert "## d, 64 x 32, 2 sites" in text
     assert text.count("| fused-escrow | 0.200 | ") == text.count("| fused-escrow | 0.600 | ") == 1
+
+
+def test_seeds_of_an_earlier_plan_are_not_in_the_mean():
+    runs = [run("fused-escrow", {"north": 0.5}, seed) for seed in (0, 1, 2)]
+    changed = run("fused-escrow", {"north": 0.9}, 0)
+    changed["key"]["settings"] = "b"
+    text = report([*runs, changed])
+    assert "| fused-escrow | 0.900 | " in text
+    assert "Of an earlier plan, and not shown: fused-escrow (seeds 1, 2)." in text
+    assert "not shown" not in report(runs)
