@@ -6,10 +6,13 @@ import torch
 
 from harness.cache import StageCache
 from harness.data import BenchmarkData, cases_of, divide_slices, load_data, seen_by
+from harness.installed import speed_study
 from harness.latent_rows import LatentRun
 from harness.plan import Plan, Scanner
+from harness.unet import UNetTask
 from ppcmi_sf.errors import TrainingError
 from ppcmi_sf.training.dataset import GridSlices, SiteData
+from ppcmi_sf.training.fit_options import FitOptions
 
 
 def make_plan(**changes) -> Plan:
@@ -146,3 +149,15 @@ def test_studies_of_other_classes_share_no_training(tmp_path):
         run = latent_run(2, tmp_path, datasets=[dataset])
         mask = run._autoencoder("north", "mask", 0.01)
         assert mask.decoder.head[1].out_channels == len(classes) + 1
+
+
+def test_a_volume_goes_through_the_unet_in_batches():
+    study = speed_study(image_size=(32, 32))
+    slices = GridSlices(np.zeros((2, 1, 32, 32)), np.zeros((2, 32, 32), np.uint8), ("a", "b"))
+    task = UNetTask(study, [slices], [slices], FitOptions(), torch.device("cpu"))
+    sizes = []
+    task.model.register_forward_hook(lambda _model, images, _out: sizes.append(len(images[0])))
+    planes = np.random.default_rng(0).random((19, 1, 32, 32)).astype(np.float32)
+    found = task.predict(planes)
+    assert sizes == [8, 8, 3]
+    np.testing.assert_allclose(found[17:], task.predict(planes[17:]), atol=1e-6)
