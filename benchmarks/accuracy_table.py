@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from harness.plots import bar_plot, line_plot
-from harness.results import ResultsFile, setting_name
+from harness.results import ResultsFile, setting_name, size_name
 from harness.tables import Group, grouped, report
 from ppcmi_sf.files import write_text
 
@@ -24,7 +24,7 @@ def plots(runs: Sequence[dict[str, Any]]) -> dict[str, str]:
     drawn, over_sites = {}, {}
     for (dataset, size, sites), groups in grouped(runs).items():
         name = setting_name(dataset, size, sites)
-        title = f"{dataset}, {size} x {size}, {sites} sites"
+        title = f"{dataset}, {size[0]} x {size[1]}, {sites} sites"
         bars = {row: _mean_sd(group.per_seed("dice")) for row, group in groups.items()}
         drawn[f"{name}-dice"] = bar_plot(title, bars, "Dice")
         drawn |= {f"{name}-{stage}-curves": plot for stage, plot in _curves(title, groups).items()}
@@ -37,8 +37,10 @@ def plots(runs: Sequence[dict[str, Any]]) -> dict[str, str]:
     for (dataset, size), lines in over_sites.items():
         several = {row: sorted(points) for row, points in lines.items() if len(points) > 1}
         if several:
-            title = f"{dataset}, {size} x {size}: all images divided over so many sites"
-            drawn[f"{dataset}-{size}-over-sites"] = line_plot(title, "sites", "Dice", several)
+            title = f"{dataset}, {size[0]} x {size[1]}: all images divided over so many sites"
+            drawn[f"{dataset}-{size_name(size)}-over-sites"] = line_plot(
+                title, "sites", "Dice", several
+            )
     return drawn
 
 

@@ -26,6 +26,7 @@ from harness.plan import DataSet, Plan, Step
 from harness.rows import Row
 from harness.traffic import joining_bytes, model_bytes, pair_bytes, query_bytes, reply_bytes
 from ppcmi_sf.device import device_model, place
+from ppcmi_sf.errors import TrainingError
 from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.blocks import PyramidPooling
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
@@ -127,6 +128,7 @@ class LatentRun:
             "size": self.study.image_size,
             "preset": self.study.autoencoder,
             "modality": self.study.modality,
+            "classes": self.study.class_count,
             "skips": row.use_skips,
             "fit": options.fit,
             "limits": (self.plan.max_epochs, self.plan.checks),
@@ -155,7 +157,13 @@ class LatentRun:
             return dict(self.data.sites), dict(self.data.sites)
         held, kept = {}, {}
         for name, data in self.data.sites.items():
-            count = max(2, len(data.training) // HELD_BACK)
+            slices = len(data.training)
+            if slices < 2:
+                raise TrainingError(
+                    f"Site '{name}' has one training slice: none can be held back from the pairs.",
+                    hint="Leave the rows with alignment on images held back out of the plan.",
+                )
+            count = min(max(2, slices // HELD_BACK), slices // 2)
             held[name], kept[name] = divide_slices(data, count)
         return held, kept
 

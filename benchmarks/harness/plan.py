@@ -200,6 +200,14 @@ class Plan(Strict):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _somebody_to_join(self) -> Plan:
+        own = self.sites if isinstance(self.sites, int) else len(self.sites)
+        for row in self.rows:
+            if row.kind == "new-site" and min(row.site_counts or (own,)) < 2:
+                raise ValueError(f"row '{row.name}' needs two sites: the last joins the others")
+        return self
+
     def settings_of(self, dataset: DataSet, row: Row) -> dict[str, Any]:
         """What decides the numbers of a row's runs, for the mark of their settings."""
         data = dataset.model_dump(mode="json")

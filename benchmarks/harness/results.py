@@ -6,6 +6,7 @@ import hashlib
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -41,9 +42,15 @@ class RunKey:
     settings: str
 
 
-def setting_name(dataset: str, size: int, sites: int) -> str:
+def size_name(size: Sequence[int]) -> str:
+    """Rows and columns in the names of files: ``64``, ``64x32``."""
+    rows, columns = size
+    return str(rows) if rows == columns else f"{rows}x{columns}"
+
+
+def setting_name(dataset: str, size: Sequence[int], sites: int) -> str:
     """What names of files begin with that belong to a data set at a size and number of sites."""
-    return f"{dataset}-{size}-{sites}-sites"
+    return f"{dataset}-{size_name(size)}-{sites}-sites"
 
 
 def settings_hash(settings: dict[str, Any]) -> str:

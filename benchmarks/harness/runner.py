@@ -297,7 +297,7 @@ class _Run:
         """Score the test set, and draw some of it where pictures are wanted."""
         names = list(sites)
         if self.pictures is not None:
-            of = setting_name(self.dataset.name, study.image_size[0], len(self.data.sites))
+            of = setting_name(self.dataset.name, study.image_size, len(self.data.sites))
             row = run_name(self.row, pairs)
             path = self.pictures / f"{of}-{row}-seed-{self.seed}.png"
             draw_sites(path, study, self.data, names, predictor)

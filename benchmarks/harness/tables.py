@@ -21,14 +21,19 @@ BESIDE = {
 DIGITS = {"dice": 3, "dice_flips": 3, "iou": 3, "hd95": 2, "asd": 2}
 WORSE = " ⚠"  # beside the Dice of a site that does better on its own
 Run = dict[str, Any]
+Size = tuple[int, int]
+"""Rows and columns of the network grid."""
 CaseKey = tuple[str, str, str]
 
 
 class Group:
-    """All seeds of one row, on one data set with one number of sites."""
+    """All seeds of one row, on one data set with one number of sites.
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.runs = list(runs)
+    ``earlier`` are seeds that there are of an earlier plan alone.
+    """
+
+    def __init__(self, runs: Sequence[Run], earlier: Sequence[int] = ()) -> None:
+        self.runs, self.earlier = list(runs), list(earlier)
         self.row = self.runs[0]["key"]["row"]
 
     def per_seed(self, metric: str, site: str | None = None) -> list[float]:
@@ -63,8 +68,12 @@ class Group:
         return mine, theirs
 
     def groups(self) -> dict[CaseKey, str]:
-        """Patient by site, case and class."""
-        return {(c["site"], c["case"], c["class"]): c["group"] for c in self.runs[0]["cases"]}
+        """Patient by site, case and class, of every seed: one may have left out a case."""
+        return {
+            (case["site"], case["case"], case["class"]): case["group"]
+            for run in self.runs
+            for case in run["cases"]
+        }
 
     def sites(self) -> list[str]:
         """Names of the sites that were scored."""
@@ -80,18 +89,27 @@ class Group:
         return float(np.mean(values)) if values else None
 
 
-def grouped(runs: Iterable[Run]) -> dict[tuple[str, int, int], dict[str, Group]]:
+def grouped(runs: Iterable[Run]) -> dict[tuple[str, Size, int], dict[str, Group]]:
     """Groups by row, for each data set, image size and number of sites, in order of the file."""
-    tables: dict[tuple[str, int, int], dict[str, list[Run]]] = {}
+    tables: dict[tuple[str, Size, int], dict[str, list[Run]]] = {}
     for run in runs:
-        key, size = run["key"], run["settings"]["image_size"][0]
+        rows, columns = run["settings"]["image_size"]
+        key, size = run["key"], (rows, columns)
         table = tables.setdefault((key["dataset"], size, key["sites"]), {})
         same = table.setdefault(key["row"], [])
-        # The newest of several with one seed: the plan was changed between them.
-        same[:] = [other for other in same if other["key"]["seed"] != key["seed"]] + [run]
+        same.append(run)
     return {
-        where: {row: Group(same) for row, same in table.items()} for where, table in tables.items()
+        where: {row: _newest(same) for row, same in table.items()}
+        for where, table in tables.items()
     }
+
+
+def _newest(runs: Sequence[Run]) -> Group:
+    """The runs with the settings of the last one; seeds of two plans have no common mean."""
+    settings = runs[-1]["key"]["settings"]
+    own = {run["key"]["seed"]: run for run in runs if run["key"]["settings"] == settings}
+    others = {run["key"]["seed"] for run in runs} - own.keys()
+    return Group(list(own.values()), sorted(others))
 
 
 def accuracy_table(groups: dict[str, Group]) -> str:
@@ -168,11 +186,11 @@ def report(runs: Sequence[Run]) -> str:
         cases = len({case[1] for case in first.groups()})
         patients = len(set(first.groups().values()))
         parts += [
-            f"## {dataset}, {size} x {size}, {sites} site{'s' if sites > 1 else ''}",
+            f"## {dataset}, {size[0]} x {size[1]}, {sites} site{'s' if sites > 1 else ''}",
             f"Test part: {cases} images of {patients} groups. Seeds: "
             f"{', '.join(map(str, seeds))}. Budget: "
             f"{', '.join(f'{budget:g}' for budget in budgets)} CPU s a row. "
-            f"Commits: {', '.join(_commits(groups))}.{_left_out(groups)}",
+            f"Commits: {', '.join(_commits(groups))}.{_left_out(groups)}{_earlier(groups)}",
             "Mean ± SD over the seeds of the mean over sites, images and classes. Differences: "
             "mean over the images, of the seeds that both rows have, with a 95 % interval "
             "(bootstrap over groups, widened for few of them; none for fewer than 3).",
@@ -206,6 +224,16 @@ def _left_out(groups: dict[str, Group]) -> str:
     """Names of the cases that some run could not use; older runs do not say."""
     names = {name for g in groups.values() for run in g.runs for name in run.get("left_out", {})}
     return f" Left out: {', '.join(sorted(names))}." if names else ""
+
+
+def _earlier(groups: dict[str, Group]) -> str:
+    """Seeds that are not in the tables, since they were run with other settings."""
+    told = [
+        f"{row} (seeds {', '.join(map(str, group.earlier))})"
+        for row, group in groups.items()
+        if group.earlier
+    ]
+    return f" Of an earlier plan, and not shown: {', '.join(told)}." if told else ""
 
 
 def _difference(own: Group, other: Group | None) -> str:

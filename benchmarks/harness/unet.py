@@ -21,6 +21,7 @@ from ppcmi_sf.training.dataset import GridSlices, SiteData, batch_count, batches
 from ppcmi_sf.training.fit_options import FitOptions
 from ppcmi_sf.training.loop import FitReport, fit
 from ppcmi_sf.training.slice_batches import augmenter_for
+from ppcmi_sf.workflows.batches import BATCH
 
 Batch = tuple[Tensor, Tensor]
 
@@ -93,10 +94,13 @@ class UNetTask:
     def predict(self, planes: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Class probabilities ``(N, K, H, W)`` of images ``(N, C, H, W)``."""
         self.model.eval()
-        images = torch.from_numpy(planes).to(self.device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            probabilities = torch.softmax(self.model(images), 1)
-        return np.asarray(probabilities.cpu().numpy())
+        parts = []
+        for start in range(0, len(planes), BATCH):  # a whole CT scan at once takes gigabytes
+            images = torch.from_numpy(planes[start : start + BATCH])
+            images = images.to(self.device, memory_format=torch.channels_last)
+            with torch.inference_mode():
+                parts.append(torch.softmax(self.model(images), 1).cpu().numpy())
+        return np.concatenate(parts)
 
     def _batch(
         self, images: list[npt.NDArray[np.float32]], masks: list[npt.NDArray[np.uint8]]

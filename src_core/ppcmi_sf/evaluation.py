@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +79,7 @@ class EvaluationReport:
 
 
 def evaluate_folders(
-    pred: Path, truth: Path, class_names: Sequence[str], spacing_default: float = 1.0
+    pred: Path, truth: Path, class_names: Sequence[str] | None, spacing_default: float = 1.0
 ) -> Job[EvaluationReport]:
     """Score predicted masks against true ones of the same case name.
 
@@ -89,7 +89,8 @@ def evaluate_folders(
         Folders of masks, or folders with ``masks/`` in them. A mask may be called
         ``<case>`` or ``<case>_mask``; where both exist, the latter is the mask.
     class_names
-        One for each class, the background (class 0) included.
+        One for each class, the background (class 0) included. ``None``: those of
+        :func:`class_names_in`, without the classes that no mask shows.
     spacing_default
         Millimetres per pixel where the truth's file does not say.
 
@@ -116,6 +117,7 @@ def evaluate_folders(
             f"no mask here has the name of one in {truth}.",
             hint="Predictions and truths are matched by file name.",
         )
+    names = class_names_in(Path(truth)) if class_names is None else class_names
     cases: list[CaseScores] = []
     failures: list[tuple[str, PPCMIError]] = []
     for number, name in enumerate(sorted(true)):
@@ -123,9 +125,11 @@ def evaluate_folders(
         try:
             if name not in predicted:
                 raise _no_prediction(Path(pred), name)
-            cases.append(_score(name, predicted[name], true[name], class_names, spacing_default))
+            cases.append(_score(name, predicted[name], true[name], names, spacing_default))
         except PPCMIError as error:
             failures.append((name, error))
+    if class_names is None:
+        cases = _without_unseen(cases)
     yield Progress(len(true), len(true), f"Scored {len(cases)} of {len(true)} cases")
     return EvaluationReport(
         cases=tuple(cases),
@@ -149,6 +153,25 @@ def class_names_in(truth: Path) -> list[str]:
     values = {int(value) for path in _by_case(Path(truth)).values() for value in _values(path)}
     highest = 1 if values <= {0, 1, 255} else max(values)
     return ["background", *(f"class {value}" for value in range(1, highest + 1))]
+
+
+def _without_unseen(cases: Sequence[CaseScores]) -> list[CaseScores]:
+    """Leave out classes that only close a gap between values, as 3 does in masks of 1, 2 and 4.
+
+    Two empty masks agree, so such a class would score 1 in every case and raise the mean.
+    """
+    seen = {
+        score.class_name
+        for case in cases
+        for score in case.scores
+        if not (score.empty_pred and score.empty_truth)
+    }
+    if not seen:
+        return list(cases)
+    return [
+        replace(case, scores=tuple(one for one in case.scores if one.class_name in seen))
+        for case in cases
+    ]
 
 
 def _values(path: Path) -> set[int]:

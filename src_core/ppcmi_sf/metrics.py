@@ -223,7 +223,14 @@ def _check(
                 f"{len(class_names)} classes, the background included.",
                 hint="Name every class of the masks, or correct the mask.",
             )
-    steps = [float(spacing)] * truth.ndim if isinstance(spacing, int | float) else list(spacing)
+        # NaN is no whole number either, and passes every comparison above.
+        if labels.dtype.kind == "f" and (labels != np.rint(labels)).any():
+            raise PPCMIError(
+                f"The {what} has values that are no class indices, such as probabilities or NaN.",
+                hint="Give whole class indices, not probabilities.",
+            )
+    given = np.asarray(spacing, dtype=np.float64)
+    steps: list[float] = (np.full(truth.ndim, given) if given.ndim == 0 else given).tolist()
     if len(steps) != truth.ndim or not all(math.isfinite(s) and s > 0 for s in steps):
         raise PPCMIError(
             f"The spacing {spacing} does not fit an image of shape {truth.shape}.",

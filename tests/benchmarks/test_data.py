@@ -2,9 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 
-from harness.data import cases_of, divide_slices, load_data, seen_by
+from harness.cache import StageCache
+from harness.data import BenchmarkData, cases_of, divide_slices, load_data, seen_by
+from harness.installed import speed_study
+from harness.latent_rows import LatentRun
 from harness.plan import Plan, Scanner
+from harness.unet import UNetTask
+from ppcmi_sf.errors import TrainingError
+from ppcmi_sf.training.dataset import GridSlices, SiteData
+from ppcmi_sf.training.fit_options import FitOptions
 
 
 def make_plan(**changes) -> Plan:
@@ -112,3 +120,44 @@ def test_dividing_slices(cases):
     assert set(five.training.cases) <= set(ten.training.cases)
     assert not set(five.training.cases) & set(rest.training.cases)
     assert len(five.training) + len(rest.training) == len(site.training)
+
+
+def latent_run(slices, cache, **changes):
+    images, masks = np.zeros((slices, 1, 64, 64), np.float16), np.zeros((slices, 64, 64), np.uint8)
+    whole = GridSlices(images, masks, ("x",) * slices)
+    entry = {"base": "fused-blind-aligned", "name": "held", "alignment": "held-back"}
+    plan = make_plan(rows=[entry], max_epochs=1, **changes)
+    data = BenchmarkData({"north": SiteData(whole, whole)}, {"north": None}, [], "", [])
+    cpu = torch.device("cpu")
+    return LatentRun(plan, plan.datasets[0], plan.rows[0], data, 0, StageCache(cache), cpu)
+
+
+def held_and_kept(slices, cache):
+    return [len(part["north"].training) for part in latent_run(slices, cache)._parts()]
+
+
+def test_a_site_keeps_some_of_its_slices_for_the_pairs_however_few_it_has(tmp_path):
+    parts = [held_and_kept(slices, tmp_path) for slices in (2, 3, 4, 12)]
+    assert parts == [[1, 1], [1, 2], [2, 2], [3, 9]]
+    with pytest.raises(TrainingError, match="north"):
+        held_and_kept(1, tmp_path)
+
+
+def test_studies_of_other_classes_share_no_training(tmp_path):
+    for classes in (["a"], ["a", "b"]):
+        dataset = {"name": "d", "path": "d", "modality": "US", "classes": classes}
+        run = latent_run(2, tmp_path, datasets=[dataset])
+        mask = run._autoencoder("north", "mask", 0.01)
+        assert mask.decoder.head[1].out_channels == len(classes) + 1
+
+
+def test_a_volume_goes_through_the_unet_in_batches():
+    study = speed_study(image_size=(32, 32))
+    slices = GridSlices(np.zeros((2, 1, 32, 32)), np.zeros((2, 32, 32), np.uint8), ("a", "b"))
+    task = UNetTask(study, [slices], [slices], FitOptions(), torch.device("cpu"))
+    sizes = []
+    task.model.register_forward_hook(lambda _model, images, _out: sizes.append(len(images[0])))
+    planes = np.random.default_rng(0).random((19, 1, 32, 32)).astype(np.float32)
+    found = task.predict(planes)
+    assert sizes == [8, 8, 3]
+    np.testing.assert_allclose(found[17:], task.predict(planes[17:]), atol=1e-6)

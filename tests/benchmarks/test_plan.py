@@ -68,6 +68,8 @@ def test_the_rows_of_the_issue_are_there():
         {"datasets": [{"name": "a", "modality": "US", "classes": ["head"]}]},
         {"budget_cpu_seconds": 0},
         {"sites": [{"name": "north"}, {"name": "north"}]},
+        {"rows": ["new-site"], "sites": 1},
+        {"rows": [{"base": "new-site", "site_counts": [3, 1]}]},
     ],
 )
 def test_what_is_no_plan(changes, tmp_path):

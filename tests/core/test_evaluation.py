@@ -126,3 +126,29 @@ def test_classes_are_named_by_their_values_without_a_study(tmp_path):
     assert class_names_in(tmp_path / "binary") == ["background", "class 1"]
     (tmp_path / "two" / "c.png").write_bytes(b"damaged")
     assert len(class_names_in(tmp_path / "two")) == 3
+
+
+def test_a_gap_between_the_values_is_no_class_that_scores(tmp_path):
+    truth = np.zeros((8, 8), np.uint8)
+    for value in (1, 2, 4):
+        truth[2 * value - 2 : 2 * value, :4] = value
+    png(tmp_path / "truth" / "a.png", truth)
+    png(tmp_path / "pred" / "a.png", np.where(truth == 1, truth, 0))
+    report = run(evaluate_folders(tmp_path / "pred", tmp_path / "truth", None))
+    assert [one.class_name for one in report.summaries] == ["class 1", "class 2", "class 4", "mean"]
+    assert report.summaries[-1].mean["dice"] == pytest.approx(1 / 3)
+    assert [one.class_name for one in report.cases[0].scores] == ["class 1", "class 2", "class 4"]
+
+
+def test_a_class_that_the_predictions_alone_show_is_scored_without_a_study(tmp_path):
+    png(tmp_path / "truth" / "a.png", square(4) * 2)
+    png(tmp_path / "pred" / "a.png", square(4))
+    report = run(evaluate_folders(tmp_path / "pred", tmp_path / "truth", None))
+    assert [one.mean["dice"] for one in report.summaries] == [0, 0, 0]
+
+
+def test_empty_masks_alone_are_scored_without_a_study(tmp_path):
+    png(tmp_path / "truth" / "a.png", square(4) * 0)
+    png(tmp_path / "pred" / "a.png", square(4) * 0)
+    report = run(evaluate_folders(tmp_path / "pred", tmp_path / "truth", None))
+    assert [one.class_name for one in report.summaries] == ["class 1", "mean"]

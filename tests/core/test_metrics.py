@@ -156,6 +156,21 @@ def test_what_cannot_be_scored_is_refused(pred, truth, spacing):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("value", [0.5, math.nan])
+@pytest.mark.parametrize("of_truth", [False, True])
+def test_probabilities_and_nan_are_no_classes(value, of_truth):
+    masks = [block((4, 4), 0), np.full((4, 4), value)]
+    with pytest.raises(PPCMIError, match="no class indices"):
+        score_case(*(masks if of_truth else masks[::-1]), NAMES[:2])
+
+
+def test_whole_floats_and_spacings_of_numpy_are_taken():
+    mask = block((4, 5), 1, 2).astype(np.float32)
+    for spacing in (np.float32(2), np.int64(2), np.array([2, 2])):
+        (score,) = score_case(mask, np.roll(mask, 1), NAMES[:2], spacing)
+        assert score.hd95_mm == 2
+
+
 def test_summary():
     truth = block((16, 16), slice(2, 8), slice(2, 8))
     half = block((16, 16), slice(2, 5), slice(2, 8))

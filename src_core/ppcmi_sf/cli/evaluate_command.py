@@ -12,7 +12,7 @@ from ppcmi_sf.cli.options import JsonOption
 from ppcmi_sf.cli.reports import score_cells, score_headings
 from ppcmi_sf.data.listing import masks_in
 from ppcmi_sf.errors import PPCMIError
-from ppcmi_sf.evaluation import class_names_in, evaluate_folders
+from ppcmi_sf.evaluation import evaluate_folders
 from ppcmi_sf.imaging import read_image
 from ppcmi_sf.study import StudySpec
 
@@ -40,10 +40,7 @@ def evaluate(
     HD95 and ASD are in mm; in pixels (px) when the files state no pixel size,
     as PNG does, and --spacing is not given.
     """
-    if study is None:
-        names = class_names_in(truth)
-    else:
-        names = [item.name for item in StudySpec.load(study).classes]
+    names = None if study is None else [item.name for item in StudySpec.load(study).classes]
     report = drive(evaluate_folders(pred, truth, names, 1.0 if spacing is None else spacing))
     unit = MILLIMETRES if spacing is not None else _unit(truth)
     if csv is not None and report.cases:  # else the failures below say why there is no table

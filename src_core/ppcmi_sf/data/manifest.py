@@ -17,8 +17,8 @@ def read_manifest(
     """Read the groups of the images of a folder.
 
     The file has the columns ``file`` (an image's file name, alone or as
-    ``images/name``) and ``group``, in any case of letters; others are ignored. An image
-    without a row is a group of its own.
+    ``images/name``, with or without its suffix) and ``group``, in any case of
+    letters; others are ignored. An image without a row is a group of its own.
 
     Parameters
     ----------
@@ -43,18 +43,21 @@ def read_manifest(
     path = folder / MANIFEST
     if not path.is_file():
         return {}, []
-    names = {image.name: name for name, image in images.items()}
+    # Without its suffix, too: taken for a missing file, its image would be a patient of its own,
+    # and the patient's other images might be on the other side of a split.
+    names = {name: name for name in images} | {image.name: name for name, image in images.items()}
     groups: dict[str, str] = {}
     problems: list[tuple[str, PPCMIError]] = []
     seen: dict[str, int] = {}
     for line, (file, group) in _rows(path):
-        if file in seen:
+        case = names.get(file, file)
+        if case in seen:
             raise InputFileError(
                 path,
-                f"'{file}' appears twice, in lines {seen[file]} and {line}.",
+                f"'{file}' appears twice, in lines {seen[case]} and {line}.",
                 hint="Delete one of the two lines.",
             )
-        seen[file] = line
+        seen[case] = line
         if file in names:
             groups[names[file]] = group
             if not group:

@@ -36,6 +36,16 @@ def test_manifest_gives_the_groups(tmp_path, write):
     assert groups == {"a": "p1", "b": "p1", "c": "c"}
 
 
+def test_a_manifest_may_leave_out_the_suffix(tmp_path, write):
+    for name in ("a", "b"):
+        write.png(tmp_path / "images" / f"{name}.png")
+    write.nifti(tmp_path / "images" / "c.nii.gz")
+    (tmp_path / "manifest.csv").write_text("file,group\na,p\nimages/b,p\nc,q\n")
+    cases, problems = find_cases_with_problems(tmp_path)
+    assert not problems
+    assert {case.name: case.group for case in cases} == {"a": "p", "b": "p", "c": "q"}
+
+
 @pytest.mark.parametrize("head", ["file, group", "File,Group", '"file","group"', " file ,GROUP"])
 def test_spaces_and_capitals_in_a_manifests_head(tmp_path, write, head):
     for name in ("a", "b"):
@@ -137,6 +147,7 @@ def test_a_row_for_a_missing_file_concerns_that_row_only(tmp_path, write):
     [
         ("file,group\na.png,p\na.png,q\n", r"a\.png.*twice"),
         ("file,group\na.png,p\nimages/a.png,p\n", "twice"),
+        ("file,group\na.png,p\na,q\n", "twice"),
         ("name;group\na.png;p\n", "column 'file'"),
         ("", "column 'file'"),
         ("file\na.png\n", "column 'group'"),
