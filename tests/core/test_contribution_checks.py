@@ -64,6 +64,11 @@ def test_honest_pairs_raise_no_suspicion(honest):
     assert report.weights == pytest.approx(dict.fromkeys(honest, 1 / 3))
 
 
+def test_progress_never_goes_back(honest):
+    shares = [step.fraction for step in check_contributions(honest, 0.5)]
+    assert shares == sorted(shares)
+
+
 def spoiled(pyramid, change):
     """One item of the coarsest scale changed; the rest as it was."""
     name = list(pyramid)[-1]
