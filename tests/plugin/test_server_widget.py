@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import SecretStr
-from qtpy.QtWidgets import QLineEdit, QScrollArea
+from qtpy.QtWidgets import QLineEdit, QMessageBox, QScrollArea
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.keys import Unlock
@@ -171,6 +171,19 @@ def test_suspicious_pairs_are_told(qtbot, ready, given):
     assert "The mapping network is trained" in told, ready.panel.error.text()
     assert "Look at site 'north': " in told and "of 12 items repeat an earlier one" in told
     assert "Ask these sites before you use the network." in told
+
+
+def test_bundles_that_were_used_before_are_not_miscounted(qtbot, ready, given, tmp_path):
+    ready.bundles.line.setText(str(given.parts))
+    ready.settings.epochs.setValue(1)
+    click(qtbot, ready, ready.train)
+    ready.server_folder.line.setText(str(tmp_path / "another"))
+    click(qtbot, ready, ready.train)  # the first of three ends it
+    (box,) = ready.findChildren(QMessageBox)
+    assert "used before, at least one" in box.text()
+    with qtbot.waitSignal(ready.panel.idle, timeout=TRAINING_MS):
+        box.button(QMessageBox.StandardButton.Yes).click()
+    assert "The mapping network is trained" in ready.summary.text(), ready.panel.error.text()
 
 
 def test_a_locked_identity_is_told(widget):
