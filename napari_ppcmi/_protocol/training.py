@@ -156,12 +156,13 @@ class JoinServer(Request):
 
 
 class ServerTrained(Answer):
-    """What came of it."""
+    """What came of it; ``suspicions`` are sites and what to ask them about their pairs."""
 
     server_folder: Path
     pairs: dict[str, int]
     parameters: int
     loss: float | None
+    suspicions: tuple[tuple[str, str], ...] = ()
 
 
 class AnswerQueries(Request):

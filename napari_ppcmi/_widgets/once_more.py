@@ -14,7 +14,7 @@ from napari_ppcmi._protocol.message import Answer, Failure, Request
 
 _REPLAY = "ReplayError"
 _QUESTION = (
-    "Files were used before: {count}. Somebody may have sent an old one once more, by mistake or "
+    "Files were used before{count}. Somebody may have sent an old one once more, by mistake or "
     "on purpose. Use them again?"
 )
 Kind = TypeVar("Kind", bound=Request)
@@ -46,14 +46,16 @@ def offer_again(
     def ask() -> None:
         if names and isalive(parent):  # else there is nobody to ask any more
             anew = request.model_copy(update={"again": True})
-            _ask(parent, len(names), lambda: run(anew, set(names) - {""}))
+            # A job that the first such file ended knows nothing of the others.
+            count = f": {len(names)}" if all(names) else ", at least one of them"
+            _ask(parent, count, lambda: run(anew, set(names) - {""}))
 
     job.failed.connect(note_failure)
     job.succeeded.connect(note_problems)
     job.finished.connect(ask)
 
 
-def _ask(parent: QWidget, count: int, go_on: Callable[[], None]) -> None:
+def _ask(parent: QWidget, count: str, go_on: Callable[[], None]) -> None:
     buttons = QMessageBox.StandardButton
     box = QMessageBox(parent)
     box.setWindowTitle("Used before")

@@ -247,7 +247,10 @@ class ServerWidget(QWidget):
         told = f"{what} {pairs}."
         if trained.loss is not None:
             told += f" Its error on cases set apart is {trained.loss:.3g}; the lower, the better."
-        self.summary.announce(told)
+        lines = [told, *(f"Look at site '{site}': {why}." for site, why in trained.suspicions)]
+        if trained.suspicions:
+            lines.append("Ask these sites before you use the network.")
+        self.summary.announce("\n".join(lines))
 
     def _answered(self, result: BatchResult) -> None:
         told = f"Answers written: {len(result.written)}."

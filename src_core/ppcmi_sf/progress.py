@@ -93,17 +93,20 @@ class Eta:
     """Seconds left, from the pace of the work so far.
 
     Work that was finished before the clock started (a resumed training) does
-    not count towards the pace.
+    not count towards the pace. The clock starts anew when a job counts anew: its
+    checks tell nothing of the training that follows.
     """
 
     def __init__(self) -> None:
         self._started: float | None = None
-        self._first_done = 0
+        self._first_done = self._last_done = self._total = 0
 
     def seconds_left(self, step: Progress) -> float | None:
         """Estimate from this step, or ``None`` while there is nothing to go by."""
         now = time.monotonic()
-        if self._started is None:
+        counts_anew = step.total != self._total or step.done < self._last_done
+        self._last_done, self._total = step.done, step.total
+        if self._started is None or counts_anew:
             self._started, self._first_done = now, step.done
             return None
         advanced = step.done - self._first_done

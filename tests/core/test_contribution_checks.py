@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+from ppcmi_sf.bundle.payload import decode, encode
 from ppcmi_sf.errors import BundleContentError
+from ppcmi_sf.keys import ClientKey
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.models.autoencoder import Autoencoder, one_hot
 from ppcmi_sf.progress import run
 from ppcmi_sf.training.contribution_checks import check_contributions, refuse_faults
 from ppcmi_sf.training.mapping import SitePairs
 from ppcmi_sf.training.pair_relation import relate
+from ppcmi_sf.transform import KeyedLatentTransform
 
 COUNT = 40
 
@@ -59,6 +62,11 @@ def test_honest_pairs_raise_no_suspicion(honest):
     found, report = suspicions(honest)
     assert found == set()
     assert report.weights == pytest.approx(dict.fromkeys(honest, 1 / 3))
+
+
+def test_progress_never_goes_back(honest):
+    shares = [step.fraction for step in check_contributions(honest, 0.5)]
+    assert shares == sorted(shares)
 
 
 def spoiled(pyramid, change):
@@ -109,6 +117,35 @@ def test_repeated_items_are_reported(honest):
     (one,) = (one for one in report.suspicions if one.kind == "duplicates")
     assert one.items == COUNT - 10
     assert "30 of 40" in one.message
+
+
+def travelled(study, share, pyramid, seed):
+    """Latents after a way through a bundle of the default precision, as an escrow server has them.
+
+    Each item has a transform of its own, so that int8 rounds the same latents otherwise each time.
+    """
+    transform = KeyedLatentTransform(share, study, "image")
+    items = [f"{seed:08x}{number:08x}" for number in range(pyramid.batch_size)]
+    sent = transform.protect(pyramid.to(torch.float32), items)
+    read = {}
+    for scale, value in sent.items():
+        read[scale] = torch.from_numpy(decode(scale, encode(scale, value.numpy(), "int8")))
+    return transform.recover(LatentPyramid(read), items).to(torch.float16)
+
+
+def test_items_repeated_in_another_bundle_of_the_default_precision_are_reported(
+    make_study, ellipses
+):
+    study = make_study((128, 128))
+    share = ClientKey.generate("west", study.fingerprint).transform_share()
+    images = torch.from_numpy(ellipses(0, COUNT, (128, 128))[0]).float()[:, None] / 255
+    with torch.no_grad():
+        latents = Autoencoder(study, "image").encode(images)
+    once, twice = (travelled(study, share, latents, seed) for seed in (1, 2))
+    for inputs, repeated in ((once, 0), (LatentPyramid.concatenate([once, twice]), COUNT)):
+        pairs = SitePairs(inputs, inputs, np.zeros(inputs.batch_size, bool))
+        _, report = suspicions({"west": pairs})
+        assert sum(one.items for one in report.suspicions) == repeated, report.suspicions
 
 
 def test_masks_of_other_images_are_reported(honest):

@@ -70,6 +70,16 @@ def test_eta_counts_from_where_it_started():
     assert 0.19 < left < 2  # 0.05 s for ten, forty to go
 
 
+def test_eta_of_a_resumed_training_does_not_count_the_checks_before_it():
+    eta = Eta()
+    for done in range(3):
+        eta.seconds_left(Progress(done, 3, "checking"))
+    assert eta.seconds_left(Progress(90, 100, "training: starting")) is None
+    time.sleep(0.05)
+    left = eta.seconds_left(Progress(91, 100, "training"))
+    assert left > 0.4  # 0.05 s for one, nine to go
+
+
 def test_errors_say_what_and_what_next():
     error = errors.InputFileError("a/b.png", "not an image.", hint="Use another.")
     assert str(error) == "a/b.png: not an image. Use another."

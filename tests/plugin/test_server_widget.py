@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import SecretStr
-from qtpy.QtWidgets import QLineEdit, QScrollArea
+from qtpy.QtWidgets import QLineEdit, QMessageBox, QScrollArea
 
 from napari_ppcmi._jobs import jobs_for
 from napari_ppcmi._protocol.keys import Unlock
@@ -42,6 +42,7 @@ class Given:
     home: Path
     bundles: Path
     parts: Path
+    twice: Path
     shares: Path
     queries: Path
 
@@ -82,6 +83,11 @@ def given(tmp_path, monkeypatch, write_ellipses) -> Given:
         run(protect_training_pairs(
             site, key, cases[:6], out, to, device=CPU, copies=1, parts=parts
         ))  # fmt: skip
+    for parts in (1, 2):  # exact: so short a training leaves latents that int8 would drown
+        run(protect_training_pairs(
+            site, key, cases[:6], tmp_path / "twice", to, device=CPU, copies=1, parts=parts,
+            precision="float32",
+        ))  # fmt: skip
     run(protect_queries(site, key, cases[6:], tmp_path / "queries", to, device=CPU))
     share = tmp_path / "shares" / "north.ppcmishare"
     write_share(share, key.transform_share(), parties["north"].identity, card)
@@ -90,6 +96,7 @@ def given(tmp_path, monkeypatch, write_ellipses) -> Given:
         parties["server"].home.root,
         tmp_path / "pairs",
         tmp_path / "parts",
+        tmp_path / "twice",
         tmp_path / "shares",
         tmp_path / "queries",
     )
@@ -154,6 +161,29 @@ def test_train_answer_and_give_away(qtbot, ready, given, tmp_path):
     click(qtbot, widget, widget.publish)
     assert "Send it to the site" in widget.summary.text(), widget.panel.error.text()
     assert len(list((tmp_path / "network").glob("*.ppcmi"))) == 1
+
+
+def test_suspicious_pairs_are_told(qtbot, ready, given):
+    ready.bundles.line.setText(str(given.twice))
+    ready.settings.epochs.setValue(1)
+    click(qtbot, ready, ready.train)
+    told = ready.summary.text()
+    assert "The mapping network is trained" in told, ready.panel.error.text()
+    assert "Look at site 'north': " in told and "of 12 items repeat an earlier one" in told
+    assert "Ask these sites before you use the network." in told
+
+
+def test_bundles_that_were_used_before_are_not_miscounted(qtbot, ready, given, tmp_path):
+    ready.bundles.line.setText(str(given.parts))
+    ready.settings.epochs.setValue(1)
+    click(qtbot, ready, ready.train)
+    ready.server_folder.line.setText(str(tmp_path / "another"))
+    click(qtbot, ready, ready.train)  # the first of three ends it
+    (box,) = ready.findChildren(QMessageBox)
+    assert "used before, at least one" in box.text()
+    with qtbot.waitSignal(ready.panel.idle, timeout=TRAINING_MS):
+        box.button(QMessageBox.StandardButton.Yes).click()
+    assert "The mapping network is trained" in ready.summary.text(), ready.panel.error.text()
 
 
 def test_a_locked_identity_is_told(widget):

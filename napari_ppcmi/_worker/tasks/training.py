@@ -183,6 +183,7 @@ def _server_trained(folder: Path, report: ServerTrainingReport) -> ServerTrained
         pairs=report.pairs,
         parameters=report.parameters,
         loss=report.fit.kept_loss,
+        suspicions=tuple((one.site, one.message) for one in report.contributions.suspicions),
     )
 
 

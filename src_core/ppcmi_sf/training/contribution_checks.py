@@ -38,7 +38,7 @@ SuspicionKind = Literal["duplicates", "outliers", "scale", "unrelated", "size"]
 CHUNK = 32
 HUGE = 100.0  # root mean square; encoders end in batch normalisation, which gives about 1
 CONSTANT = 1e-3  # spread over the places, relative to the root mean square; float16 rounds to 5e-4
-ALIKE = 0.01  # relative distance of two items; other slices and copies are at 0.02 or more
+ALIKE = 0.015  # relative distance of two items; int8 puts one at 0.012, other copies are at 0.02
 OUTLYING = 8.0  # robust standard deviations of the logarithm of an item's spread
 SCALE_RATIO = 4.0
 UNRELATED, RELATED = 3.0, 5.0  # deviations: of this site, and of the median of the others
@@ -113,12 +113,13 @@ def check_contributions(
     spreads: dict[str, npt.NDArray[np.float64]] = {}
     relations: dict[str, Relation] = {}
     for name, site in pairs.items():
-        yield Progress(len(spreads), len(pairs), f"Checking pairs of {name}")
-        spreads[name] = yield from _spreads(site)
+        step = Progress(len(spreads), len(pairs), f"Checking pairs of {name}")
+        yield step
+        spreads[name] = yield from _spreads(site, step)
         found.extend(_outliers(name, spreads[name]))
-        yield Progress(len(spreads), len(pairs), f"Checking pairs of {name}")
+        yield step
         found.extend(_duplicates(name, site.inputs))
-        yield Progress(len(spreads), len(pairs), f"Checking pairs of {name}")
+        yield step
         relation = relate(site.inputs, site.targets)
         if relation is not None:
             relations[name] = relation
@@ -158,14 +159,17 @@ def _spread(part: Tensor) -> Tensor:
     return centred.square().mean(dim=(1, 2, 3)).sqrt()
 
 
-def _spreads(site: SitePairs) -> Job[npt.NDArray[np.float64]]:
-    """For each item, the logarithm of its spread at every scale of both roles."""
+def _spreads(site: SitePairs, step: Progress) -> Job[npt.NDArray[np.float64]]:
+    """For each item, the logarithm of its spread at every scale of both roles.
+
+    ``step`` is told after each scale.
+    """
     columns = []
     for pyramid in (site.inputs, site.targets):
         for value in pyramid.values():
             parts = [_spread(part.float()) for part in torch.split(value, CHUNK)]
             columns.append(torch.cat(parts).clamp_min(1e-6).log().double().numpy())
-            yield Progress(0, 1, "Checking pairs")
+            yield step
     return np.stack(columns, axis=1)
 
 

@@ -180,7 +180,14 @@ class Segmenter:
         items = [new_item_id() for _ in images]
         protected = self.segmenting_site.protect_images(images, items)
         mapped = self.server.map(self.link.name, protected, items)
-        return self.segmenting_site.reveal_masks(mapped, items)
+        probabilities = self.segmenting_site.reveal_masks(mapped, items)
+        # Else it would be all background, as if nothing had been found.
+        if not bool(torch.isfinite(probabilities).all()):
+            raise ModelFileError(
+                "The mapping network of this site gives no numbers for this image.",
+                hint="Do not use it. Ask the mapping server for another one.",
+            )
+        return probabilities
 
 
 def segment_cases(

@@ -29,7 +29,12 @@ from ppcmi_sf.models.autoencoder import Autoencoder
 from ppcmi_sf.models.mapping import UnifiedMappingNetwork
 from ppcmi_sf.models.store import load_model, read_header, save_model, weights_of
 from ppcmi_sf.progress import run
-from ppcmi_sf.workflows.folders import ServerFolder, SiteFolder
+from ppcmi_sf.workflows.folders import (
+    ServerFolder,
+    SiteFolder,
+    load_mapping_network,
+    save_mapping_network,
+)
 from ppcmi_sf.workflows.local_model import ENCODERS
 
 CPU = torch.device("cpu")
@@ -298,6 +303,19 @@ def test_without_a_network_it_says_what_to_do(north, tmp_path):
     assert "ppcmi site install" in caught.value.hint
     assert "ppcmi site protect" in caught.value.hint
     assert not (tmp_path / "m").exists()
+
+
+def test_a_network_that_gives_no_numbers_makes_no_masks(north, server, only_failure, tmp_path):
+    folder = ServerFolder(server.folder)
+    network, header = load_mapping_network(folder.model_file, server.study)
+    for name, value in network.named_buffers():
+        if name.endswith("running_var"):
+            value.fill_(-1.0)  # finite, but it has no root
+    save_mapping_network(folder.model_file, network, server.study, header.sites)
+    north.install(server.publish("north", tmp_path / "models"))
+    report = run(north.segment(tmp_path / "masks", north.testing[:1]))
+    assert "no numbers" in only_failure(report).message
+    assert not report.written and not list(tmp_path.glob("masks/*"))
 
 
 def test_a_network_that_does_not_fit_any_more_is_not_used(north, server, published, tmp_path):
