@@ -12,6 +12,7 @@ import time
 
 import pytest
 from PIL import Image as Picture
+from PIL import ImageOps
 from qtpy.QtCore import QObject, QUrl, Slot
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import QApplication, QScrollArea
@@ -141,9 +142,12 @@ def _check_copies(widget, tmp_path) -> None:
 
 
 def test_patients_that_no_training_saw_are_asked_about(qtbot, widget, data, tmp_path):
-    """The same images under other patients' names: more who were not in the training."""
+    """Mirrored images under other patients' names: more who were not in the training."""
     other = tmp_path / "others"
     shutil.copytree(data, other)
+    for path in [*(other / "images").iterdir(), *(other / "masks").iterdir()]:
+        with Picture.open(path) as picture:
+            ImageOps.mirror(picture).save(path)
     lines = (other / "manifest.csv").read_text(encoding="utf-8").replace(",north-p", ",other-p")
     (other / "manifest.csv").write_text(lines, encoding="utf-8")
     widget.unseen.line.setText(str(other))
