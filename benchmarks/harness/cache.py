@@ -23,8 +23,10 @@ from harness.budget import Stage
 from ppcmi_sf.files import write_tensors, write_text
 from ppcmi_sf.models.store import weights_of
 
-CODE = ("models", "training", "study.py", "flips.py", "transform.py", "roles.py", "keys.py")
-CODE += ("latents.py",)
+CODE = (
+    *("models", "training", "study.py", "flips.py"),
+    *("transform.py", "roles.py", "keys.py", "latents.py"),
+)
 
 
 class StageCache:

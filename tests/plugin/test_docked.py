@@ -34,13 +34,19 @@ def cut_labels(page):
     return [one.text() for one in labels if one.height() < one.heightForWidth(one.width())]
 
 
-@pytest.mark.parametrize("kind", PAGES)
-def test_a_page_does_not_make_a_low_window_higher(qtbot, viewer_model, unlock_demo, kind):
-    page = kind(viewer_model)
+@pytest.fixture(params=PAGES)
+def unfolded(request, qtbot, viewer_model, unlock_demo):
+    """Each page, unlocked, with all that can be unfolded; not shown yet."""
+    page = request.param(viewer_model)
     qtbot.addWidget(page)
     unlock_demo(viewer_model)
     for section in page.findChildren(Section):
         section.expand(animate=False)
+    return page
+
+
+def test_a_page_does_not_make_a_low_window_higher(qtbot, unfolded):
+    page = unfolded
     page.show()
     qtbot.wait(50)
     assert page.minimumSizeHint().height() <= LOW
@@ -76,13 +82,8 @@ def test_open_study_cuts_off_nothing_of_what_could_not_be_opened(qtbot, viewer_m
     assert not cut_labels(page)
 
 
-@pytest.mark.parametrize("kind", PAGES)
-def test_a_large_font_cuts_nothing_off_at_the_side(qtbot, viewer_model, unlock_demo, kind):
-    page = kind(viewer_model)
-    qtbot.addWidget(page)
-    unlock_demo(viewer_model)
-    for section in page.findChildren(Section):
-        section.expand(animate=False)
+def test_a_large_font_cuts_nothing_off_at_the_side(qtbot, unfolded):
+    page = unfolded
     page.setStyleSheet("QWidget { font-size: 16pt; }")
     page.show()
     qtbot.wait(50)

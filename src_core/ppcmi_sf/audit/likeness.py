@@ -8,7 +8,7 @@ who knows what such images look like, and nothing of this one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -157,6 +157,20 @@ def specific_measurements(
         Measurement(names[0], mean, *ends, count, 0.0, aim, met, met and told),
         Measurement.aimed(names[1], reference, planted_count, 0.0),
     )
+
+
+def specific(
+    originals: Pictures,
+    tried: Mapping[str, tuple[Likeness, Pictures]],
+    groups: npt.NDArray[np.int64],
+    seed: int,
+) -> Job[tuple[Measurement, Measurement]]:
+    """:func:`specific_measurements` of two attempts by name, the one that must succeed last."""
+    above = []
+    for found, pictures in tried.values():
+        above.append((yield from own_above_others(originals, pictures, found, groups)))
+    sent, planted = tried
+    return specific_measurements((sent, planted), above, groups, seed)
 
 
 def finite(value: float) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -164,7 +165,7 @@ class Subject:
         """Members, then others."""
         return GroupedSlices.join([self.members, self.others])
 
-    @property
+    @cached_property
     def unknown(self) -> GroupedSlices:
         """Slices that an attacker who trains on ``public`` has not trained on."""
         if self.public_is_own:

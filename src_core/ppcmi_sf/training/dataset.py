@@ -179,15 +179,20 @@ def batch_count(items: int, batch_size: int) -> int:
     return max(1, min(-(-items // batch_size), items // 2))
 
 
+def needs_two_items(study: StudySpec) -> bool:
+    """Whether the coarsest latent is one pixel, of which batch norm needs two."""
+    return study.image_size == (32, 32)
+
+
 def require_two_values(items: int, study: StudySpec) -> None:
-    """Refuse a single item whose coarsest latent is one pixel: batch norm needs two values.
+    """Refuse a single item where :func:`needs_two_items` says so.
 
     Raises
     ------
     TrainingError
         There is one item, and the study's images are 32 × 32.
     """
-    if items == 1 and study.image_size == (32, 32):
+    if items == 1 and needs_two_items(study):
         raise TrainingError(
             "One slice of 32 x 32 pixels is too little to train on.", hint="Add more cases."
         )

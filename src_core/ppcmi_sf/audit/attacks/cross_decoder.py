@@ -38,8 +38,7 @@ from ppcmi_sf.audit.likeness import (
     likeness,
     mean_measurement,
     mean_pictures,
-    own_above_others,
-    specific_measurements,
+    specific,
     ssim_measurement,
 )
 from ppcmi_sf.audit.options import AuditOptions
@@ -88,18 +87,15 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     own = yield from stages.run(_own(subject, latents, originals))
     trying = _with_other_keys(subject, partners, latents, originals, options)
     others = yield from stages.run(trying, OTHER_KEYS)
-    above = []
-    for found, shown in (best["sent"], own):
-        job_above = own_above_others(originals, shown, found, targets.groups)
-        above.append((yield from stages.run(job_above)))
-    what = SETTING_WORDS["sent"], OWN
-    specific = specific_measurements(what, above, targets.groups, options.seed)
+    compared = {SETTING_WORDS["sent"]: best["sent"], OWN: own}
+    comparing = specific(originals, compared, targets.groups, options.seed)
+    told = yield from stages.run(comparing, 2)
     return AttackResult(
         ATTACK,
         (
             *_measurements(best, baseline, own[0], targets, options.seed),
             *_key_measurements(others, baseline, targets, options.seed),
-            *specific,
+            *told,
         ),
         _pictures(originals, baseline_pictures, best),
         _reading(best, baseline, others),

@@ -50,8 +50,7 @@ from ppcmi_sf.audit.likeness import (
     likeness,
     mean_measurement,
     mean_pictures,
-    own_above_others,
-    specific_measurements,
+    specific,
     ssim_measurement,
 )
 from ppcmi_sf.audit.options import AuditOptions
@@ -62,6 +61,7 @@ from ppcmi_sf.errors import PPCMIError
 from ppcmi_sf.latents import LatentPyramid
 from ppcmi_sf.progress import Job, Progress
 from ppcmi_sf.stages import Stages
+from ppcmi_sf.training.dataset import needs_two_items
 
 KNOWN = (1, 5, 20, 100)
 QUICK_KNOWN = (20,)
@@ -126,10 +126,10 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
         yield from stages.run(_by_pairs(study, setting, number))
     yield from stages.run(_by_public_images(study), 3)
     yield from stages.run(_by_comparing(study))
-    specific = yield from stages.run(_specific(study))
+    told = yield from stages.run(_specific(study))
     return AttackResult(
         ATTACK,
-        (*_measurements(study, baseline), *specific),
+        (*_measurements(study, baseline), *told),
         _pictures(study, baseline_pictures),
         _reading(study, baseline),
         (
@@ -164,7 +164,7 @@ def _plans(subject: Subject, options: AuditOptions, pool: int) -> list[tuple[Set
     """How many known pairs a decoder is trained on, in which setting."""
     wanted = QUICK_KNOWN if options.quick else KNOWN
     numbers = sorted({min(number, pool) for number in wanted})
-    if subject.study.image_size == (32, 32):  # as of require_two_values
+    if needs_two_items(subject.study):
         numbers = [number for number in numbers if number > 1] or numbers
     plans: list[tuple[Setting, int]] = []
     for setting in settings(subject.study):
@@ -277,14 +277,11 @@ def _measurements(study: _Study, baseline: Likeness) -> list[Measurement]:
 
 def _specific(study: _Study) -> Job[tuple[Measurement, Measurement]]:
     """Whether the best attempt says anything of the very item."""
-    originals, groups = study.targets.pictures(), study.targets.groups
-    above = []
-    compared: tuple[Setting, Setting] = ("sent", "none")
-    for setting in compared:
-        found, pictures = study.tries[setting, _best(study, setting)]
-        above.append((yield from own_above_others(originals, pictures, found, groups)))
-    sent, none = (f"{_best(study, at)}, {SETTING_WORDS[at]}" for at in compared)
-    return specific_measurements((sent, none), above, groups, study.options.seed)
+    pair: tuple[Setting, Setting] = ("sent", "none")
+    best = {setting: _best(study, setting) for setting in pair}
+    compared = {f"{name}, {SETTING_WORDS[at]}": study.tries[at, name] for at, name in best.items()}
+    targets = study.targets
+    return (yield from specific(targets.pictures(), compared, targets.groups, study.options.seed))
 
 
 def _pictures(study: _Study, baseline: Pictures) -> tuple[AuditPicture, ...]:

@@ -42,8 +42,7 @@ from ppcmi_sf.audit.likeness import (
     likeness,
     mean_measurement,
     mean_pictures,
-    own_above_others,
-    specific_measurements,
+    specific,
     ssim_measurement,
 )
 from ppcmi_sf.audit.options import AuditOptions
@@ -88,14 +87,11 @@ def run(subject: Subject, options: AuditOptions) -> Job[AttackResult]:
     for name, attempt in _attempts(subject, latents, ids, options.seed):
         pictures = yield from stages.run(decode(subject.site.image_autoencoder, attempt))
         found[name] = (yield from stages.run(likeness(originals, pictures))), pictures
-    above = []
-    for name in (WITHOUT, RIGHT):
-        likes, pictures = found[name]
-        above.append((yield from own_above_others(originals, pictures, likes, targets.groups)))
-    specific = specific_measurements((WITHOUT, RIGHT), above, targets.groups, options.seed)
+    compared = {name: found[name] for name in (WITHOUT, RIGHT)}
+    told = yield from specific(originals, compared, targets.groups, options.seed)
     return AttackResult(
         ATTACK,
-        (*_measurements(found, baseline, targets, options.seed), *specific),
+        (*_measurements(found, baseline, targets, options.seed), *told),
         _pictures(originals, baseline_pictures, found),
         _reading(found, baseline),
         ("a decoder that is trained anew (see the learned inversion)", "guessing a key"),
